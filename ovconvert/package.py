@@ -1,0 +1,182 @@
+"""The package on disk: IR files, assets, golden tensors and the manifest that describes and seals them.
+
+`manifest.json` is byte-stable: the same source, options and tool versions give the same bytes. Timings therefore
+live beside it, in `export_report.json`, which the manifest does not cover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from ovconvert.errors import EnvironmentFault, IntegrityError, UsageError, listing
+from ovconvert.spec import Component, Dim
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ASSETS = "assets"
+GOLDEN = "golden"
+UNSEALED = ("export_report.json",)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One IR: the .xml, and the .bin it reads, which another IR of the same component may own."""
+
+    xml: str
+    bin: str
+
+
+@dataclass(frozen=True)
+class PackedComponent:
+    """A component as it lies in the package.
+
+    `graphs` is keyed by form: "plain" for a graph without cache, "stateful" for the step with in-model state, "with_past"
+    for the step with explicit cache, "full_sequence" for a decoder that was not split.
+    """
+
+    component: Component
+    weight_format: str
+    graphs: dict[str, Graph]
+    golden: str
+    runtime_options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a runtime needs to know, without looking into graphs or guessing from file names."""
+
+    family: str
+    variant: str
+    sample_rate: int
+    dims: dict[str, Dim]
+    components: tuple[PackedComponent, ...]
+    files: dict[str, str]  # relative path: sha256
+    lineage: dict[str, object]
+    format: int = FORMAT
+
+    def packed(self, name: str) -> PackedComponent:
+        """Return the component called `name`. Raises UsageError if the package has none."""
+        for packed in self.components:
+            if packed.component.name == name:
+                return packed
+        have = ", ".join(packed.component.name for packed in self.components)
+        raise UsageError(f"the package has no component {name!r}; have: {have}")
+
+    def has(self, name: str) -> bool:
+        """Tell whether the package has a component called `name`."""
+        return any(packed.component.name == name for packed in self.components)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits, reading it in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(directory: Path) -> dict[str, str]:
+    """Return {relative path: sha256} of every file in `directory` that a manifest covers."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    names = {path.relative_to(directory).as_posix(): path for path in paths}
+    return {name: sha256(path) for name, path in names.items() if name not in (MANIFEST, *UNSEALED)}
+
+
+def save(manifest: Manifest, directory: Path) -> None:
+    """Write `manifest` into `directory`, with sorted keys."""
+    data = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2)
+    (directory / MANIFEST).write_bytes(data + b"\n")
+
+
+def load(directory: Path) -> Manifest:
+    """Return the manifest of the package at `directory`.
+
+    Raises UsageError if there is no package, IntegrityError if its manifest is damaged or of another format.
+    """
+    path = directory / MANIFEST
+    if not directory.is_dir():
+        raise UsageError(f"no package at {directory}: not a directory; make one with 'ovconvert export'")
+    if not path.is_file():
+        raise UsageError(f"no package at {directory}: it has no {MANIFEST}; make one with 'ovconvert export'")
+    data = path.read_bytes()
+    try:
+        found = msgspec.json.decode(data, type=dict).get("format")
+        if found != FORMAT:
+            raise IntegrityError(f"{path} has format {found!r}; this version reads format {FORMAT}: export again")
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"{path} is damaged: {error}; copy the package again or export anew") from error
+
+
+def verify(directory: Path, only: Iterable[str] | None = None) -> list[str]:
+    """Compare the files of a package with its manifest's hashes; return the names of files it does not list.
+
+    `only` limits the check to some relative paths. Raises IntegrityError with every missing and changed file.
+    """
+    manifest = load(directory)
+    wanted = manifest.files if only is None else {name: manifest.files[name] for name in only}
+    problems = []
+    for name, digest in wanted.items():
+        path = directory / name
+        if not path.is_file():
+            problems.append(f"{name}: missing")
+        elif sha256(path) != digest:
+            problems.append(f"{name}: changed since the package was made")
+    if problems:
+        raise IntegrityError(listing(f"{directory} differs from its manifest; copy it again or export anew:", problems))
+    present = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+    return sorted(name for name in present if name not in (*manifest.files, MANIFEST, *UNSEALED))
+
+
+@contextmanager
+def whole(dest: Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a fresh `<dest>.partial` directory that becomes `dest` only if the block ends well.
+
+    Raises UsageError if `dest` exists and `force` is not set; EnvironmentFault if the disk fills up. On any error the
+    partial directory is removed and an existing `dest` stays as it was.
+    """
+    refuse_existing(dest, force=force)
+    partial = dest.with_name(dest.name + ".partial")
+    if partial.exists():
+        shutil.rmtree(partial)  # what a killed run left behind
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if dest.exists():
+            shutil.rmtree(dest)
+        partial.rename(dest)
+    except OSError as error:
+        raise write_fault(dest, error) from error
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(dest: Path, *, force: bool) -> None:
+    """Raise UsageError if `dest` exists, unless `force` allows replacing a directory."""
+    if dest.exists() and not dest.is_dir():
+        raise UsageError(f"destination {dest} is a file; name a directory")
+    if dest.exists() and not force and any(dest.iterdir()):
+        raise UsageError(f"destination {dest} exists and is not empty; name another, or replace it with --force")
+
+
+def write_fault(dest: Path, error: OSError) -> EnvironmentFault:
+    """Return the error for a write below `dest` that the system refused."""
+    free = shutil.disk_usage(existing_parent(dest)).free
+    return EnvironmentFault(
+        f"cannot write {dest}: {error.strerror or error} ({error.filename or 'no file named'}); "
+        f"{free / 2**30:.1f} GiB free there; make room or name another place. Nothing was left behind."
+    )
+
+
+def existing_parent(path: Path) -> Path:
+    """Return the nearest existing directory at or above `path`."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path

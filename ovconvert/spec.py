@@ -1,0 +1,107 @@
+"""What a converted model consists of: plain frozen data, shared by the converter, the judges and the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+ROLES = ("frontend", "encoder", "step", "estimator", "vocoder")
+WEIGHT_FORMATS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dynamic axis: the size that the trace sees, and the other sizes that validation must pass."""
+
+    example: int
+    trials: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Port:
+    """One tensor at the border of a graph. A string inside `shape` is a dynamic axis."""
+
+    name: str
+    dtype: str  # a NumPy name: float32, int64, int32
+    shape: tuple[int | str, ...]
+
+    def dynamic_axes(self) -> dict[int, str]:
+        """Return {axis: name} of the dynamic axes."""
+        return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
+
+    def sized(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the concrete shape at `sizes`. Raises KeyError for an axis that `sizes` does not name."""
+        return tuple(sizes[size] if isinstance(size, str) else size for size in self.shape)
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """Self-attention cache of a step: per layer a key and a value of (batch, heads, past, head_dim)."""
+
+    layers: int
+    heads: int
+    head_dim: int
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield (past input, present output) per tensor, layer by layer, the key before the value."""
+        for layer in range(self.layers):
+            for kind in ("key", "value"):
+                yield f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
+
+    def inputs(self) -> tuple[Port, ...]:
+        """Return the cache ports that enter the explicit step."""
+        return tuple(
+            Port(past, "float32", ("batch", self.heads, "past_sequence_length", self.head_dim))
+            for past, _ in self.names()
+        )
+
+    def outputs(self) -> tuple[Port, ...]:
+        """Return the cache ports that leave the explicit step."""
+        return tuple(
+            Port(present, "float32", ("batch", self.heads, "total_sequence_length", self.head_dim))
+            for _, present in self.names()
+        )
+
+
+@dataclass(frozen=True)
+class Component:
+    """One graph of a model: its ports without the cache, its cache, and the precision it must keep.
+
+    `keep_fp` holds patterns of weight names that quantization leaves alone; `floor_db` is the lowest signal-to-noise
+    ratio against PyTorch that validation accepts, by weight format.
+    """
+
+    name: str
+    role: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    cache: CacheSpec | None = None
+    keep_fp: tuple[str, ...] = ()
+    floor_db: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"component {self.name!r} has role {self.role!r}; have: {', '.join(ROLES)}")
+
+    def all_inputs(self) -> tuple[Port, ...]:
+        """Return the inputs of the graph with explicit cache, in order."""
+        return self.inputs + (self.cache.inputs() if self.cache else ())
+
+    def all_outputs(self) -> tuple[Port, ...]:
+        """Return the outputs of the graph with explicit cache, in order."""
+        return self.outputs + (self.cache.outputs() if self.cache else ())
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model as components. `dims` names every dynamic axis that validation varies."""
+
+    name: str
+    variant: str
+    sample_rate: int
+    dims: dict[str, Dim]
+    components: tuple[Component, ...]
+
+    def component(self, name: str) -> Component:
+        """Return the component called `name`. Raises KeyError if there is none."""
+        return {component.name: component for component in self.components}[name]
