@@ -6,6 +6,7 @@ live beside it, in `export_report.json`, which the manifest does not cover.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ MANIFEST = "manifest.json"
 ASSETS = "assets"
 GOLDEN = "golden"
 UNSEALED = ("export_report.json",)
+REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,13 @@ def verify(directory: Path, only: Iterable[str] | None = None) -> list[str]:
 
 
 @contextmanager
-def whole(dest: Path, *, force: bool = False) -> Iterator[Path]:
+def whole(dest: Path, *, force: bool = False, mark: str = MANIFEST) -> Iterator[Path]:
     """Give a fresh `<dest>.partial` directory that becomes `dest` only if the block ends well.
 
-    Raises UsageError if `dest` exists and `force` is not set; EnvironmentFault if the disk fills up. On any error the
-    partial directory is removed and an existing `dest` stays as it was.
+    Raises UsageError if `dest` may not be written (see `refuse_existing`), EnvironmentFault if the disk fills up. On any
+    error the partial directory is removed and an existing `dest` stays as it was.
     """
-    refuse_existing(dest, force=force)
+    refuse_existing(dest, force=force, mark=mark)
     partial = dest.with_name(dest.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)  # what a killed run left behind
@@ -151,18 +153,27 @@ def whole(dest: Path, *, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(dest)
         partial.rename(dest)
     except OSError as error:
+        if error.errno not in REFUSED_WRITES:
+            raise
         raise write_fault(dest, error) from error
     finally:
         if partial.exists():
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def refuse_existing(dest: Path, *, force: bool) -> None:
-    """Raise UsageError if `dest` exists, unless `force` allows replacing a directory."""
+def refuse_existing(dest: Path, *, force: bool, mark: str = MANIFEST) -> None:
+    """Raise UsageError unless `dest` is free, empty, or a directory of ours that `force` allows to replace.
+
+    `mark` is the file that tells a directory of ours from one that merely exists.
+    """
     if dest.exists() and not dest.is_dir():
         raise UsageError(f"destination {dest} is a file; name a directory")
-    if dest.exists() and not force and any(dest.iterdir()):
+    if not dest.exists() or not any(dest.iterdir()):
+        return
+    if not force:
         raise UsageError(f"destination {dest} exists and is not empty; name another, or replace it with --force")
+    if not (dest / mark).is_file():
+        raise UsageError(f"destination {dest} has no {mark}, so it was not made by this command: not replaced")
 
 
 def write_fault(dest: Path, error: OSError) -> EnvironmentFault:
