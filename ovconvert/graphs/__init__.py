@@ -1,0 +1,1 @@
+"""Graph surgery shared by the stages: tracing, detached weights, attention, state, saving."""

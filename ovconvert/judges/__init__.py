@@ -1,0 +1,1 @@
+"""Judges read a package and write a report: `Options`, `requires(package, options)`, `run(package, options, progress)`."""

@@ -1,0 +1,1 @@
+"""One module per family: how its components make speech or text. Found by file name."""

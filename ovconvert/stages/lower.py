@@ -1,0 +1,109 @@
+"""Lower an ONNX file to OpenVINO IR; a decoder step also gets a form with its cache as in-model state."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovconvert.errors import ConversionError
+from ovconvert.graphs.save import save_ir, share_weights
+from ovconvert.graphs.state import make_stateful
+from ovconvert.options import Progress, option, silent
+from ovconvert.package import Graph, whole
+from ovconvert.spec import WEIGHT_FORMATS, CacheSpec
+from ovconvert.stages.simplify import read_onnx
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+# f32 activations, an f32 cache and no quantization of activations, whatever the defaults of the release and the machine
+# are: an AVX-512 machine would otherwise compute in bfloat16 and keep an 8-bit cache.
+EXACT = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+}
+PAST_KEY = re.compile(r"past_key_values\.(\d+)\.key")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to lower."""
+
+    weight_format: str = option("fp16", "Precision of the stored weights.", choices=WEIGHT_FORMATS)
+    name: str = option("", "Component name in openvino_<name>_model.xml; openvino_model.xml if empty.")
+    force: bool = option(False, "Replace DEST if it exists.")
+
+
+def requires(source: Path, options: Options) -> list[str]:
+    """Return what is wrong with `source`."""
+    if not source.is_file():
+        return [f"{source} is not a file; give an ONNX file"]
+    return []
+
+
+def run(source: Path, dest: Path, options: Options, progress: Progress = silent) -> Path:
+    """Write the IR of the ONNX file `source` into the directory `dest`.
+
+    A graph with `past_key_values.*` inputs is lowered in two forms that share one .bin. Raises ConversionError if OpenVINO
+    cannot convert the graph, UsageError if `dest` exists.
+    """
+    read_onnx(source)
+    with whole(dest, force=options.force, mark=f"{ir_name(options.name)}.xml") as partial:
+        progress("convert", 0, 2)
+        model = convert(source)
+        progress("save", 1, 2)
+        lower(model, partial, options.name, options.weight_format, find_cache(model))
+    progress("done", 2, 2)
+    return dest
+
+
+def convert(source: Path) -> ov.Model:
+    """Return the OpenVINO model of an ONNX file. Raises ConversionError naming what OpenVINO did not understand."""
+    import openvino as ov
+
+    try:
+        return ov.convert_model(source)
+    except (RuntimeError, ov.frontend.OpConversionFailure, ov.frontend.GeneralFailure) as error:
+        raise ConversionError(f"OpenVINO cannot convert {source}: {error}") from error
+
+
+def lower(model: ov.Model, dest: Path, name: str, weight_format: str, cache: CacheSpec | None) -> dict[str, Graph]:
+    """Save `model` into `dest` in the forms it can have; return them. One .bin serves all forms."""
+    if cache is None:
+        return {"plain": _save(model, dest, ir_name(name), weight_format)}
+    stateful = _save(make_stateful(model, cache), dest, ir_name(name), weight_format)
+    explicit = _save(model, dest, ir_name(f"{name}_with_past" if name else "with_past"), weight_format)
+    share_weights(dest / explicit.xml, dest / stateful.xml)
+    return {"stateful": stateful, "with_past": Graph(explicit.xml, stateful.bin)}
+
+
+def ir_name(name: str) -> str:
+    """Return the file name of a component's IR without its ending, as optimum-intel writes it."""
+    return f"openvino_{name}_model" if name else "openvino_model"
+
+
+def find_cache(model: ov.Model) -> CacheSpec | None:
+    """Return the cache that the names of the inputs declare, or None. Raises ConversionError if its shape is unclear."""
+    keys = {}
+    for port in model.inputs:
+        for name in port.get_names():
+            if PAST_KEY.fullmatch(name):
+                keys[name] = port.get_partial_shape()
+    if not keys:
+        return None
+    shapes = {(str(shape[1]), str(shape[3])) for shape in keys.values()}
+    heads, head_dim = next(iter(shapes))
+    if len(shapes) != 1 or not heads.isdigit() or not head_dim.isdigit():
+        raise ConversionError(
+            f"the cache inputs have the (heads, head_dim) {sorted(shapes)}; allowed: one fixed pair for all layers"
+        )
+    return CacheSpec(len(keys), int(heads), int(head_dim))
+
+
+def _save(model: ov.Model, dest: Path, stem: str, weight_format: str) -> Graph:
+    graph = Graph(f"{stem}.xml", f"{stem}.bin")
+    save_ir(model, dest / graph.xml, weight_format=weight_format, runtime_options=EXACT)
+    return graph
