@@ -1,0 +1,58 @@
+"""Does one verb: asks what it requires, runs it, and writes down what a judge found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ovconvert.errors import OvconvertError, listing
+from ovconvert.options import Progress, silent
+from ovconvert.package import REFUSED_WRITES, write_fault
+from ovconvert.report import Report, check_destination, write
+from ovconvert.verbs import Verb
+
+
+def perform(verb: Verb, source: Path | None, dest: Path, options: Any, progress: Progress = silent) -> None:
+    """Run a verb that makes something: read `source`, write `dest`.
+
+    Raises the verb's refusal with everything that it requires and does not find.
+    """
+    module = verb.load()
+    refuse(verb, module.requires(source, options))
+    try:
+        module.run(source, dest, options, progress)
+    except OSError as error:
+        if error.errno not in REFUSED_WRITES:
+            raise
+        raise write_fault(dest, error) from error
+
+
+def judge(verb: Verb, package: Path, dests: Iterable[Path], options: Any, progress: Progress = silent) -> Report:
+    """Run a verb that judges, write its report to each of `dests` and return it, also if rows failed (see `gate`)."""
+    dests = tuple(dests)
+    for dest in dests:
+        check_destination(dest)  # before the work, not after it
+    module = verb.load()
+    refuse(verb, module.requires(package, options))
+    report: Report = module.run(package, options, progress)
+    for dest in dests:
+        try:
+            write(report, dest)
+        except OSError as error:
+            raise write_fault(dest, error) from error
+    return report
+
+
+def gate(verb: Verb, report: Report) -> None:
+    """Raise the verb's fault, with its exit code, if a row of the report is below its floor."""
+    if report.failed:
+        heading = f"{verb.name}: {len(report.failed)} of {len(report.rows)} rows of {report.package} fall short:"
+        raise verb.fault(listing(heading, (row.line() for row in report.failed)))
+
+
+def refuse(verb: Verb, problems: list[str]) -> None:
+    """Raise the verb's refusal if there are `problems`, one line each."""
+    if problems:
+        error: type[OvconvertError] = verb.refusal
+        raise error(listing(f"{verb.name} cannot start:", problems) if len(problems) > 1 else problems[0])

@@ -1,0 +1,122 @@
+"""Turn text into a WAV with a package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ovconvert.errors import UsageError
+from ovconvert.options import Progress, option, silent
+from ovconvert.runtime.request import Request
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Options(Request):
+    """A request, its text, and how to deliver it."""
+
+    text: str = option("", "text to speak; '-' reads standard input")
+    text_file: Path | None = option(None, "file to read the text from, UTF-8")
+    timings: bool = option(False, "print seconds per component and the real-time factor")
+    force: bool = option(False, "replace the output if it exists")
+    threads: int | None = option(None, "threads of the inference engine (default: the engine decides)")
+    cache_dir: Path | None = option(None, "directory for compiled models, which makes the next start faster")
+
+
+def requires(source: Path, options: Options) -> list[str]:
+    """Return what is wrong with the options: no text or two, no audio behind a path."""
+    problems = []
+    if bool(options.text) == bool(options.text_file):
+        problems.append("give either TEXT or --text-file" if options.text else "no text: give TEXT or --text-file")
+    if options.text_file and not options.text_file.is_file():
+        problems.append(f"text file {options.text_file}: no such file")
+    if options.threads is not None and options.threads < 1:
+        problems.append(f"threads {options.threads}: at least 1")
+    return problems
+
+
+def run(source: Path, dest: Path, options: Options, progress: Progress = silent) -> Path:
+    """Speak the text of `options` with the package at `source` and write `dest`, whole or not at all.
+
+    Raises UsageError for a text that is empty or not UTF-8 and for a `dest` that may not be replaced.
+    """
+    from ovconvert.runtime import open_package
+    from ovconvert.runtime.audio import write_wav
+
+    refuse_output(dest, force=options.force)
+    text = read_text(options)
+    progress("open package", 0, 1)
+    model = open_package(source, threads=options.threads, cache_dir=options.cache_dir)
+    progress("open package", 1, 1)
+    progress("speak", 0, 1)
+    speech = model.speak(text, options)
+    progress("speak", 1, 1)
+    partial = dest.with_name(dest.name + ".partial.wav")
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        write_wav(partial, speech.samples, speech.sample_rate)
+        os.replace(partial, dest)
+    finally:
+        partial.unlink(missing_ok=True)
+    if options.timings:
+        show(speech)
+    return dest
+
+
+def refuse_output(dest: Path, *, force: bool) -> None:
+    """Raise UsageError unless `dest` is a WAV file's name that is free or that `force` allows to replace."""
+    if dest.suffix.lower() != ".wav":
+        raise UsageError(f"output {dest}: only .wav is written; name a file that ends so")
+    if dest.is_dir():
+        raise UsageError(f"output {dest} is a directory; name a file")
+    if dest.exists() and not force:
+        raise UsageError(f"output {dest} exists; name another, or replace it with --force")
+
+
+def read_text(options: Options) -> str:
+    """Return the text to speak. Raises UsageError if it is empty or not UTF-8."""
+    if options.text_file:
+        return decode(options.text_file.read_bytes(), str(options.text_file))
+    if options.text == STDIN:
+        return decode(sys.stdin.buffer.read(), "standard input")
+    return decode(options.text.encode("utf-8", "surrogateescape"), "TEXT")
+
+
+def decode(data: bytes, origin: str) -> str:
+    """Return `data` as text. Raises UsageError, naming `origin`, if it is not UTF-8 or says nothing."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{origin} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}") from error
+    if not text.strip():
+        raise UsageError(f"{origin} is empty: nothing to speak")
+    return text
+
+
+def show(speech: Any) -> None:
+    """Print seconds per component and the real-time factor on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True).print(table(speech.timings, speech.audio_seconds))
+
+
+def table(timings: dict[str, float], audio_seconds: float) -> Table:
+    """Return seconds per component, their sum, and the real-time factor: seconds of work per second of audio."""
+    from rich.table import Table
+
+    drawn = Table("component", "seconds")
+    for name, seconds in timings.items():
+        drawn.add_row(name, f"{seconds:.3f}")
+    total = sum(timings.values())
+    drawn.add_section()
+    drawn.add_row("all", f"{total:.3f}")
+    drawn.add_row("audio", f"{audio_seconds:.3f}")
+    drawn.add_row("real-time factor", f"{total / audio_seconds:.3f}" if audio_seconds else "-")
+    return drawn

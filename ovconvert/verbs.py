@@ -1,0 +1,117 @@
+"""The table of verbs: one row per stage, judge and end of the road. Commands and recipe steps are made from it.
+
+A row says what its verb reads and makes. What it does, and with which options, is in the module it names, which has
+`Options`, `requires` and `run` and is imported only when the verb is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from ovconvert.errors import ConversionError, OvconvertError, ParityError, UsageError
+
+ARTIFACTS = {
+    "checkpoint": "checkpoint",
+    "package": "package",
+    "onnx": "model.onnx",
+    "parts": "parts",
+    "ir": "model.xml",
+    "report": "report.json",
+    "audio": "speech.wav",
+}
+"""What verbs make, and the file or directory that a recipe's step keeps it in."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb. `source`, `dest` and `arguments` are how the command line takes them; a source of () reads nothing."""
+
+    name: str
+    module: str
+    help: str
+    reads: str = ""
+    makes: str = ""
+    source: tuple[str, ...] = ()
+    dest: tuple[str, ...] = ("dest",)
+    default_dest: str = ""
+    arguments: tuple[str, ...] = ()  # options that are written without a flag
+    refusal: type[OvconvertError] = ConversionError  # raised with all that `requires` lists
+    fault: type[OvconvertError] = ConversionError  # raised by a judge whose report has failed rows
+
+    @property
+    def judges(self) -> bool:
+        """Tell whether the verb returns a report."""
+        return self.makes == "report"
+
+    def load(self) -> Any:
+        """Import and return the verb's module."""
+        return import_module(self.module)
+
+
+VERBS = (
+    Verb(
+        "make-checkpoint",
+        "ovconvert.make_checkpoint",
+        "Write a checkpoint with seeded random weights in a family's published layout.",
+        makes="checkpoint",
+        refusal=UsageError,
+    ),
+    Verb(
+        "export",
+        "ovconvert.stages.export",
+        "Convert a PyTorch checkpoint into an OpenVINO package.",
+        reads="checkpoint",
+        makes="package",
+        source=("-m", "--model", "source"),
+    ),
+    Verb(
+        "simplify",
+        "ovconvert.stages.simplify",
+        "Simplify an ONNX file.",
+        reads="onnx",
+        makes="onnx",
+        source=("source",),
+    ),
+    Verb(
+        "lower",
+        "ovconvert.stages.lower",
+        "Lower an ONNX file to OpenVINO IR.",
+        reads="onnx",
+        makes="ir",
+        source=("source",),
+    ),
+    Verb(
+        "split",
+        "ovconvert.stages.split",
+        "Cut an ONNX file into parts at named tensors.",
+        reads="onnx",
+        makes="parts",
+        source=("source",),
+    ),
+    Verb(
+        "validate",
+        "ovconvert.judges.validate",
+        "Replay the golden tensors of a package on its graphs.",
+        reads="package",
+        makes="report",
+        source=("package",),
+        refusal=UsageError,
+        fault=ParityError,
+    ),
+    Verb(
+        "speak",
+        "ovconvert.speak",
+        "Turn text into a WAV with a package.",
+        reads="package",
+        makes="audio",
+        source=("package",),
+        dest=("-o", "--output", "dest"),
+        default_dest="speech.wav",
+        arguments=("text",),
+        refusal=UsageError,
+    ),
+)
+
+BY_NAME = {verb.name: verb for verb in VERBS}
