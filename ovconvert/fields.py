@@ -33,10 +33,7 @@ class OptionField:
 
     def accepts(self) -> str:
         """Return in words what the option accepts."""
-        if self.choices:
-            what = "one of " + ", ".join(self.choices)
-        else:
-            what = WORDS[self.base]
+        what = "one of " + ", ".join(self.choices) if self.choices else WORDS[self.base]
         return f"a list, each {what}" if self.several else what
 
     def convert(self, value: Any) -> Any:

@@ -18,7 +18,19 @@ MEMINFO = Path("/proc/meminfo")
 LOADAVG = Path("/proc/loadavg")
 CGROUP = Path("/sys/fs/cgroup")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-ISA = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+ISA = (
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+)
 NO_LIMIT = 1 << 60  # cgroup v1 writes a number near 2**63 where v2 writes "max"
 REPORTED = ("openvino", "numpy", "torch", "onnx", "onnxsim", "nncf", "transformers")
 

@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
 from ovconvert.options import Progress, option, silent
+from ovconvert.package import whole
 
 SIZES = ("tiny", "full")
+MARK = "seeded_weights.json"  # says that the weights are random, and tells a directory of ours from a real checkpoint
 
 
 @dataclass(frozen=True)
 class Options:
     """Whose checkpoint, how large, and from which seed."""
 
-    family: str = option("", "family of the model")
-    size: str = option("tiny", "tiny for tests in seconds, full for honest timing", choices=SIZES)
-    seed: int = option(0, "seed of the weights: the same seed gives the same files")
-    variant: str = option("", "version of the family (default: its first)")
-    force: bool = option(False, "replace the destination if it is a checkpoint made by this command")
+    family: str = option("", "Family of the model.")
+    size: str = option("tiny", "Tiny for tests in seconds, full for honest timing.", choices=SIZES)
+    seed: int = option(0, "Seed of the weights: the same seed gives the same files.")
+    variant: str = option("", "Version of the family (default: its first).")
+    force: bool = option(False, "Replace the destination if it is a checkpoint made by this command.")
 
 
 def requires(source: Path | None, options: Options) -> list[str]:
-    """Return what is wrong with the options: a family that there is none of."""
+    """Return what is wrong with the options: a family that there is none of, a seed below zero."""
     from ovconvert import families
 
     have = families.names()
-    given = f"no family named {options.family!r}" if options.family else "no family named: give --family"
-    return [] if options.family in have else [f"{given}; have: {', '.join(have)}"]
+    problems = []
+    if options.family not in have:
+        given = f"no family named {options.family!r}" if options.family else "no family given: name one with --family"
+        problems.append(f"{given}; have: {', '.join(have)}")
+    if options.seed < 0:
+        problems.append(f"seed {options.seed}: at least 0")
+    return problems
 
 
 def run(source: Path | None, dest: Path, options: Options, progress: Progress = silent) -> Path:
-    """Write the checkpoint to `dest`. Raises UsageError if `dest` may not be written; `source` is not read."""
+    """Write the checkpoint to `dest`, whole or not at all; `source` is not read.
+
+    Raises UsageError if `dest` may not be written, EnvironmentFault if the disk fills up.
+    """
     from ovconvert import families
 
     family = families.find(options.family)
-    family.make_checkpoint(
-        dest,
-        size=options.size,
-        seed=options.seed,
-        variant=options.variant,
-        force=options.force,
-        progress=progress,
-    )
+    with whole(dest, force=options.force, mark=MARK) as partial:
+        what = f"{options.size} checkpoint of {options.family}"
+        progress(what, 0, 1)
+        family.make_checkpoint(partial, size=options.size, seed=options.seed, variant=options.variant)
+        made = {key: value for key, value in asdict(options).items() if key != "force"}
+        (partial / MARK).write_bytes(msgspec.json.encode(made, order="sorted") + b"\n")
+        progress(what, 1, 1)
     return dest

@@ -62,7 +62,9 @@ class Report:
         return tuple(row for row in self.rows if row.passed is False)
 
 
-def at_least(subject: str, case: str, metric: str, value: float, unit: str, floor: float, detail: str = "") -> Measurement:
+def at_least(
+    subject: str, case: str, metric: str, value: float, unit: str, floor: float, detail: str = ""
+) -> Measurement:
     """Return a measurement that passes if `value` reaches `floor`. A value that is not a number does not pass."""
     return Measurement(subject, case, metric, value, unit, floor, value >= floor, detail)
 
@@ -113,7 +115,7 @@ def to_markdown(report: Report) -> str:
 
 
 def to_junit(report: Report) -> str:
-    """Return the report as JUnit XML, which CI servers draw: one case per row, those that nothing was asked of skipped."""
+    """Return the report as JUnit XML, which CI servers draw: a case per row, those without a floor skipped."""
     asked = [row for row in report.rows if row.passed is not None]
     suite = ElementTree.Element(
         "testsuite",
@@ -203,7 +205,7 @@ def write(report: Report, path: Path) -> None:
 
 
 def check_destination(path: Path) -> None:
-    """Raise UsageError if no report can be written to `path`: its suffix names no form, or it is not ours to replace."""
+    """Raise UsageError if no report can be written to `path`: its suffix names no form, or it is not ours."""
     if path.suffix not in WRITERS:
         raise UsageError(f"report {path}: unknown suffix {path.suffix!r}; have: {', '.join(WRITERS)}")
     if path.is_dir():

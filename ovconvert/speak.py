@@ -22,12 +22,12 @@ STDIN = "-"
 class Options(Request):
     """A request, its text, and how to deliver it."""
 
-    text: str = option("", "text to speak; '-' reads standard input")
-    text_file: Path | None = option(None, "file to read the text from, UTF-8")
-    timings: bool = option(False, "print seconds per component and the real-time factor")
-    force: bool = option(False, "replace the output if it exists")
-    threads: int | None = option(None, "threads of the inference engine (default: the engine decides)")
-    cache_dir: Path | None = option(None, "directory for compiled models, which makes the next start faster")
+    text: str = option("", "Text to speak; '-' reads standard input.")
+    text_file: Path | None = option(None, "File to read the text from, UTF-8.")
+    timings: bool = option(False, "Print seconds per component and the real-time factor.")
+    force: bool = option(False, "Replace the output if it exists.")
+    threads: int | None = option(None, "Threads of the inference engine (default: the engine decides).")
+    cache_dir: Path | None = option(None, "Directory for compiled models, which makes the next start faster.")
 
 
 def requires(source: Path, options: Options) -> list[str]:
@@ -85,7 +85,7 @@ def read_text(options: Options) -> str:
     if options.text_file:
         return decode(options.text_file.read_bytes(), str(options.text_file))
     if options.text == STDIN:
-        return decode(sys.stdin.buffer.read(), "standard input")
+        return decode(sys.stdin.buffer.read(), "standard input.")
     return decode(options.text.encode("utf-8", "surrogateescape"), "TEXT")
 
 

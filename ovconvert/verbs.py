@@ -17,7 +17,7 @@ ARTIFACTS = {
     "package": "package",
     "onnx": "model.onnx",
     "parts": "parts",
-    "ir": "model.xml",
+    "ir": "ir",
     "report": "report.json",
     "audio": "speech.wav",
 }

@@ -1,0 +1,100 @@
+"""Prints what a package consists of."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ovconvert import package
+from ovconvert.package import Manifest, PackedComponent
+from ovconvert.spec import CacheSpec, Port
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One component as it lies on disk. A file that forms share counts once in `bytes`; -1: a file is missing."""
+
+    component: str
+    role: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    weight_format: str
+    forms: tuple[str, ...]
+    cache: CacheSpec | None
+    bytes: int
+
+
+def rows(directory: Path, manifest: Manifest) -> tuple[Row, ...]:
+    """Return one row per component of the package at `directory`."""
+    return tuple(_row(directory, packed) for packed in manifest.components)
+
+
+def to_json(directory: Path) -> str:
+    """Return the package's description as JSON."""
+    manifest = package.load(directory)
+    data = {**_heading(manifest), "components": rows(directory, manifest), "lineage": manifest.lineage}
+    return msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
+
+
+def to_text(directory: Path) -> str:
+    """Return the package's description as a heading and a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    manifest = package.load(directory)
+    table = Table("component", "role", "inputs", "outputs", "weights", "forms", "cache", "MiB", show_lines=True)
+    for row in rows(directory, manifest):
+        table.add_row(
+            row.component,
+            row.role,
+            "\n".join(map(shape, row.inputs)),
+            "\n".join(map(shape, row.outputs)),
+            row.weight_format,
+            "\n".join(row.forms),
+            describe_cache(row.cache),
+            f"{row.bytes / MIB:.1f}" if row.bytes >= 0 else "missing",
+        )
+    drawn = Console(file=io.StringIO(), record=True)
+    drawn.print(*(f"{key}: {value}" for key, value in _heading(manifest).items()), sep="\n", highlight=False)
+    drawn.print(table)
+    return drawn.export_text().rstrip("\n")
+
+
+def shape(port: Port) -> str:
+    """Return a port as `name: dtype (axis, axis)`."""
+    return f"{port.name}: {port.dtype} ({', '.join(map(str, port.shape))})"
+
+
+def describe_cache(cache: CacheSpec | None) -> str:
+    """Return a cache as `layers x heads x head_dim`, "-" for a component without."""
+    return f"{cache.layers} x {cache.heads} x {cache.head_dim}" if cache else "-"
+
+
+def _heading(manifest: Manifest) -> dict[str, object]:
+    return {
+        "family": manifest.family,
+        "variant": manifest.variant,
+        "sample_rate": manifest.sample_rate,
+        "format": manifest.format,
+    }
+
+
+def _row(directory: Path, packed: PackedComponent) -> Row:
+    files = {name for graph in packed.graphs.values() for name in (graph.xml, graph.bin)}
+    there = all((directory / name).is_file() for name in files)
+    component = packed.component
+    return Row(
+        component=component.name,
+        role=component.role,
+        inputs=component.inputs,
+        outputs=component.outputs,
+        weight_format=packed.weight_format,
+        forms=tuple(sorted(packed.graphs)),
+        cache=component.cache,
+        bytes=sum((directory / name).stat().st_size for name in files) if there else -1,
+    )
