@@ -26,6 +26,11 @@ class ConformerConfig:
     flattened: int
     positions: int
 
+    @property
+    def features(self) -> int:
+        """Width of the input: the even one of the two that the strided convolution reduces to `flattened`."""
+        return 2 * (self.flattened // self.width) + 2
+
     @classmethod
     def from_shapes(cls, shapes: Shapes) -> ConformerConfig:
         """Read every size; keys relative to `conditioning_encoder.` or `emo_conditioning_encoder.`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ovconvert.networks.shapes import Shapes, count
@@ -24,6 +25,12 @@ class LengthRegulatorConfig:
         return cls(inputs=inputs, channels=channels, outputs=shapes[f"model.{3 * stages}.weight"][0], stages=stages)
 
 
+class _Norm(nn.GroupNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        # nn.GroupNorm first compares sizes in Python, which a tracer cannot follow
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class LengthRegulator(nn.Module):
     """forward(x (1, N, inputs), index (T_out,) int64) -> (1, T_out, channels).
 
@@ -41,7 +48,7 @@ class LengthRegulator(nn.Module):
         self.content_in_proj = nn.Linear(config.inputs, channels)
         stages: list[nn.Module] = []
         for _ in range(config.stages):
-            stages += (nn.Conv1d(channels, channels, 3, padding=1), nn.GroupNorm(1, channels), nn.Mish())
+            stages += (nn.Conv1d(channels, channels, 3, padding=1), _Norm(1, channels), nn.Mish())
         self.model = nn.Sequential(*stages, nn.Conv1d(channels, config.outputs, 1))
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:

@@ -63,8 +63,6 @@ def _value(name: str, shape: tuple[int, ...], seed: int) -> Tensor | None:
     """None for tables that the original keeps beside its weights and that no network of ours has."""
     if name.endswith(("freqs_cis", "causal_mask", "input_pos")):
         return None
-    if name.endswith(".freqs"):
-        return torch.exp(-math.log(10000.0) * torch.arange(shape[0]) / shape[0])
     if name.endswith(".pe"):
         return sinusoid(shape[1], shape[2])
     if name.endswith(".filter"):
