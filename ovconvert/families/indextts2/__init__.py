@@ -1,0 +1,169 @@
+"""IndexTTS2, versions 2.0 and 2.5: checkpoint directory to components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ovconvert.checkpoint import Tensors, construct, fill, mismatches, read_tensors, unexplained
+from ovconvert.errors import ConversionError, UsageError, listing
+from ovconvert.families.indextts2 import layout, parts
+from ovconvert.families.indextts2.assets import write_assets
+from ovconvert.families.indextts2.checks import contradictions, lookup
+from ovconvert.families.indextts2.synthetic import SIZES, make_checkpoint
+from ovconvert.spec import Component, Family, Port
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SIZES", "Checkpoint", "make_checkpoint", "open_checkpoint", "recognises"]
+
+NEEDED = (
+    "gpt.heads",
+    "s2mel.DiT.num_heads",
+    "s2mel.preprocess_params.sr",
+    "s2mel.preprocess_params.spect_params.n_fft",
+    "s2mel.preprocess_params.spect_params.hop_length",
+    "s2mel.preprocess_params.spect_params.win_length",
+    "emo_num",
+)
+FLOORS = {"fp32": 80.0, "fp16": 50.0}  # dB against PyTorch; reports/notes/parity.md has the runs that set them
+
+
+def recognises(source: Path) -> bool:
+    """Tell whether `source` has the two files that only this family has side by side."""
+    return (source / "gpt.pth").is_file() and (source / "s2mel.pth").is_file()
+
+
+def open_checkpoint(source: Path, *, split: bool = True) -> Checkpoint:
+    """Open and check a checkpoint directory; with `split` False the decoder is the full sequence without a cache.
+
+    Raises ConversionError with every missing, misshapen or unexplained key and every contradiction of config.yaml.
+    """
+    return Checkpoint(layout.read(source), split=split)
+
+
+class Checkpoint:
+    """A checkpoint whose keys and sizes were checked. Weights are read when a component is built."""
+
+    def __init__(self, contents: layout.Contents, *, split: bool) -> None:
+        self._contents = contents
+        self._tensors: dict[str, Tensors] = dict(contents.tensors)
+        self.variant = "2.5" if "lang_embedding.weight" in self._tensors["gpt"] else "2.0"
+        chosen = parts.PARTS[self.variant]
+        if not split:
+            chosen = tuple(parts.FULL_SEQUENCE_DECODER if part is parts.DECODER else part for part in chosen)
+        if contents.classifier is not None:
+            self._tensors["qwen"] = Tensors(read_tensors(contents.classifier / "model.safetensors"))
+            chosen += (parts.EMOTION_CLASSIFIER,)
+        self._parts = {part.name: part for part in chosen}
+        problems: list[str] = [f"config.yaml lacks {path}" for path in NEEDED if lookup(contents.config, path) is None]
+        if problems:
+            raise ConversionError(listing(f"the checkpoint {contents.source} cannot be converted:", problems))
+        self._configs = self._configure(problems)
+        self.unused = self._check_keys(problems)
+        shapes = {name: tuple(matrix.shape) for name, matrix in contents.matrices.items()}
+        problems += contradictions(contents.config, self._configs, shapes)
+        if problems:
+            raise ConversionError(listing(f"the checkpoint {contents.source} cannot be converted:", problems))
+        self.files = contents.files
+        self.family = Family(
+            name="indextts2",
+            variant=self.variant,
+            sample_rate=int(lookup(contents.config, "s2mel.preprocess_params.sr")),
+            dims=parts.DIMS,
+            components=tuple(self._component(part) for part in chosen),
+        )
+
+    def build(self, component: str, *, split: bool = True) -> torch.nn.Module:
+        """Return the network of a component with its weights."""
+        part = self._parts[component]
+        return fill(construct(lambda: part.network(self._configs[component])), self._merged(part))
+
+    def example(self, component: str, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return valid inputs of a component at `sizes`, its cache not included."""
+        part = self._parts[component]
+        given = part.example(self._configs[component], sizes, rng)
+        return {port.name: given.get(port.name, _plain(port, sizes, rng)) for port in self._ports(part)[0]}
+
+    def write_assets(self, dest: Path) -> None:
+        """Write tokenizers, matrices and settings into `dest`."""
+        write_assets(dest, self._contents, self._configs, self.variant)
+
+    def _ports(self, part: parts.Part) -> tuple[parts.Ports, parts.Ports]:
+        return part.ports(self._configs[part.name])
+
+    def _component(self, part: parts.Part) -> Component:
+        inputs, outputs = self._ports(part)
+        config = self._configs[part.name]
+        return Component(part.name, part.role, inputs, outputs, part.cache(config), part.keep_fp, FLOORS)
+
+    def _merged(self, part: parts.Part) -> dict[str, torch.Tensor]:
+        """Return what a part reads, under the names of its network; folded tensors are computed here."""
+        keys = set(construct(lambda: part.network(self._configs[part.name])).state_dict())
+        return {
+            prefix + key: self._tensors[name][key]
+            for name, prefix in part.reads
+            for key in self._tensors[name]
+            if prefix + key in keys
+        }
+
+    def _shapes(self, part: parts.Part) -> dict[str, tuple[int, ...]]:
+        return {
+            prefix + key: shape
+            for name, prefix in part.reads
+            for key, shape in self._tensors[name].shapes().items()
+        }
+
+    def _configure(self, problems: list[str]) -> dict[str, Any]:
+        """Read the sizes of every component from the shapes of its tensors."""
+        configs = {}
+        for part in self._parts.values():
+            try:
+                configs[part.name] = part.configure(self._shapes(part), self._contents)
+            except KeyError as error:
+                files = ", ".join(name for name, _ in part.reads)
+                problems.append(f"{files}: {error} is missing, without which {part.name} has no size")
+            except (ValueError, IndexError, ZeroDivisionError) as error:
+                problems.append(f"{part.name}: the shapes of its tensors fit no such network: {error}")
+        return configs
+
+    def _check_keys(self, problems: list[str]) -> tuple[str, ...]:
+        """Compare every state dict with what the networks read; return the keys known to be unused."""
+        used: dict[str, set[str]] = {name: set() for name in self._tensors}
+        patterns: dict[str, list[str]] = {name: [] for name in self._tensors}
+        for part in self._parts.values():
+            if part.name not in self._configs:
+                continue
+            module = construct(lambda part=part: part.network(self._configs[part.name]))
+            where = " + ".join(name for name, _ in part.reads)
+            problems += mismatches(module, self._shapes(part), f"{where} ({part.name})")
+            for name, prefix in part.reads:
+                used[name] |= {key for key in self._tensors[name] if prefix + key in module.state_dict()}
+                patterns[name] += [pattern.removeprefix(prefix) for pattern in module.UNUSED]
+        unused: list[str] = []
+        for name, tensors in self._tensors.items():
+            if name in parts.DEAD[self.variant]:
+                patterns[name].append("*")
+            known, strange = unexplained(tensors, used[name], patterns[name])
+            unused += [f"{name}:{key}" for key in known]
+            if len(self._configs) == len(self._parts):  # with a network missing, its keys only seem to be strange
+                problems += [f"{name}: {key} is not known to this version" for key in strange]
+        return tuple(unused)
+
+
+def _plain(port: Port, sizes: Mapping[str, int], rng: np.random.Generator) -> np.ndarray:
+    """Return values for a port that no part gives: ones for integers (a mask), normal numbers otherwise."""
+    if port.dtype != "float32":
+        return np.ones(port.sized(sizes), port.dtype)
+    return rng.standard_normal(port.sized(sizes), dtype=np.float32)
+
+
+def require_variant(variant: str) -> str:
+    """Return a known version. Raises UsageError for another."""
+    if variant not in parts.PARTS:
+        raise UsageError(f"no variant {variant!r}; have: {', '.join(parts.PARTS)}")
+    return variant

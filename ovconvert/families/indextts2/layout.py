@@ -1,0 +1,151 @@
+"""The files of a published checkpoint directory, and the state dicts in them (spec section 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ovconvert.checkpoint import Tensors, read_pickle, read_tensors
+from ovconvert.errors import ConversionError, listing
+
+CONFIG = "config.yaml"
+GLOSSARY = "glossary.yaml"
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """A state dict: the places where its file may lie, the first that exists wins, and the keys that lead to it."""
+
+    places: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+
+
+# The reference keeps the four auxiliary models under hf_cache/; their own repositories have other folders.
+W2V_BERT = ("hf_cache/w2v-bert-2.0", "w2v-bert-2.0")
+BIGVGAN = ("hf_cache/bigvgan", "bigvgan", ".")
+STATE_DICTS: dict[str, StateDict] = {
+    "gpt": StateDict(("gpt.pth",), ("(model)",)),
+    "cfm": StateDict(("s2mel.pth",), ("net", "cfm")),
+    "length_regulator": StateDict(("s2mel.pth",), ("net", "length_regulator")),
+    "gpt_layer": StateDict(("s2mel.pth",), ("net", "gpt_layer")),
+    "codec": StateDict(
+        ("hf_cache/semantic_codec_model.safetensors", "semantic_codec/model.safetensors", "codec.pth"), ("(model)",)
+    ),
+    "campplus": StateDict(("hf_cache/campplus_cn_common.bin", "campplus_cn_common.bin")),
+    "bigvgan": StateDict(tuple(f"{place}/bigvgan_generator.pt" for place in BIGVGAN), ("generator",)),
+    "w2v_bert": StateDict(tuple(f"{place}/model.safetensors" for place in W2V_BERT)),
+    "w2v_stats": StateDict(("wav2vec2bert_stats.pt",)),
+}
+QWEN = StateDict(("qwen0.6bemo4-merge/model.safetensors",))
+MATRICES = {"speaker": "feat1.pt", "emotion": "feat2.pt"}
+TOKENIZERS = ("bpe.model", "multilingual_zh_ja_yue_char_del.tiktoken")
+
+
+def locate(source: Path, places: tuple[str, ...]) -> Path | None:
+    """Return the first of `places` below `source` that exists, or None."""
+    return next((source / place for place in places if (source / place).exists()), None)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was found in a checkpoint directory."""
+
+    source: Path
+    config: dict[str, Any]
+    vocoder_config: dict[str, Any]
+    semantic_config: dict[str, Any]
+    tensors: Mapping[str, Tensors]
+    matrices: dict[str, Any]
+    tokenizer: Path
+    classifier: Path | None  # the directory of the emotion classifier, which is optional
+    files: tuple[Path, ...]
+
+
+def read(source: Path) -> Contents:
+    """Read the directory of a checkpoint, weights memory-mapped.
+
+    Raises ConversionError with every file that is missing or unreadable.
+    """
+    problems: list[str] = []
+    found: dict[str, Path] = {}
+    wanted = {name: state.places for name, state in STATE_DICTS.items()}
+    wanted |= {name: (place,) for name, place in MATRICES.items()} | {CONFIG: (CONFIG,), "tokenizer": TOKENIZERS}
+    wanted |= {"vocoder config": tuple(f"{place}/config.json" for place in BIGVGAN)}
+    for name, places in wanted.items():
+        path = locate(source, places)
+        if path is None:
+            problems.append(f"{' or '.join(places)} is missing")
+        else:
+            found[name] = path
+    if problems:
+        raise ConversionError(listing(f"{source} is not a whole checkpoint:", dict.fromkeys(problems)))
+
+    tensors = {}
+    matrices = {}
+    config: dict[str, Any] = {}
+    for name, state in STATE_DICTS.items():
+        try:
+            tensors[name] = Tensors(read_tensors(found[name], *state.keys))
+        except ConversionError as error:
+            problems.append(str(error))
+    for name in MATRICES:
+        try:
+            matrices[name] = _matrix(found[name])
+        except ConversionError as error:
+            problems.append(str(error))
+    try:
+        config = _yaml(found[CONFIG])
+    except ConversionError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConversionError(listing(f"the checkpoint {source} cannot be read:", dict.fromkeys(problems)))
+
+    classifier = locate(source, QWEN.places)
+    semantic_config = locate(source, tuple(f"{place}/config.json" for place in W2V_BERT))
+    files = {*found.values(), *(path for path in (classifier, semantic_config) if path)}
+    return Contents(
+        source=source,
+        config=config,
+        vocoder_config=_json(found["vocoder config"]),
+        semantic_config=_json(semantic_config) if semantic_config else {},
+        tensors=tensors,
+        matrices=matrices,
+        tokenizer=found["tokenizer"],
+        classifier=classifier.parent if classifier else None,
+        files=tuple(sorted(files)),
+    )
+
+
+def _matrix(path: Path) -> Any:
+    """Return the bare 2-D tensor in a file."""
+    import torch
+
+    content = read_pickle(path)
+    if not isinstance(content, torch.Tensor) or content.ndim != 2:
+        raise ConversionError(f"{path} must hold one tensor with two axes")
+    return content.float()
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConversionError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConversionError(f"{path} must hold a mapping at its top level")
+    return content
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConversionError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConversionError(f"{path} must hold an object at its top level")
+    return content
