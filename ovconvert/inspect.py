@@ -42,27 +42,32 @@ def to_json(directory: Path) -> str:
 
 
 def to_text(directory: Path) -> str:
-    """Return the package's description as a heading and a table."""
+    """Return the package's description: a heading, a table of components, and the ports of each."""
     from rich.console import Console
     from rich.table import Table
 
     manifest = package.load(directory)
-    table = Table("component", "role", "inputs", "outputs", "weights", "forms", "cache", "MiB", show_lines=True)
-    for row in rows(directory, manifest):
+    table = Table("component", "role", "weights", "forms", "cache", "MiB")
+    found = rows(directory, manifest)
+    for row in found:
         table.add_row(
             row.component,
             row.role,
-            "\n".join(map(shape, row.inputs)),
-            "\n".join(map(shape, row.outputs)),
             row.weight_format,
-            "\n".join(row.forms),
+            ", ".join(row.forms),
             describe_cache(row.cache),
             f"{row.bytes / MIB:.1f}" if row.bytes >= 0 else "missing",
         )
     drawn = Console(file=io.StringIO(), record=True)
-    drawn.print(*(f"{key}: {value}" for key, value in _heading(manifest).items()), sep="\n", highlight=False)
     drawn.print(table)
-    return drawn.export_text().rstrip("\n")
+    heading = (f"{key}: {value}" for key, value in _heading(manifest).items())
+    return "\n".join([*heading, drawn.export_text().rstrip("\n"), *(line for row in found for line in ports(row))])
+
+
+def ports(row: Row) -> list[str]:
+    """Return the ports of a component, one a line; those of the cache are in the table."""
+    ins = (f"  in   {shape(port)}" for port in row.inputs)
+    return [row.component, *ins, *(f"  out  {shape(port)}" for port in row.outputs)]
 
 
 def shape(port: Port) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ovconvert.errors import OvconvertError, listing
+from ovconvert.errors import EnvironmentFault, OvconvertError, listing
 from ovconvert.options import Progress, silent
 from ovconvert.package import REFUSED_WRITES, write_fault
 from ovconvert.report import Report, check_destination, write
@@ -18,6 +19,7 @@ def perform(verb: Verb, source: Path | None, dest: Path, options: Any, progress:
 
     Raises the verb's refusal with everything that it requires and does not find.
     """
+    require_modules(verb)
     module = verb.load()
     refuse(verb, module.requires(source, options))
     try:
@@ -33,6 +35,7 @@ def judge(verb: Verb, package: Path, dests: Iterable[Path], options: Any, progre
     dests = tuple(dests)
     for dest in dests:
         check_destination(dest)  # before the work, not after it
+    require_modules(verb)
     module = verb.load()
     refuse(verb, module.requires(package, options))
     report: Report = module.run(package, options, progress)
@@ -49,6 +52,16 @@ def gate(verb: Verb, report: Report) -> None:
     if report.failed:
         heading = f"{verb.name}: {len(report.failed)} of {len(report.rows)} rows of {report.package} fall short:"
         raise verb.fault(listing(heading, (row.line() for row in report.failed)))
+
+
+def require_modules(verb: Verb) -> None:
+    """Raise EnvironmentFault if the installation lacks a module that the verb needs."""
+    missing = [name for name in verb.needs if find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(
+            f"{verb.name} needs {', '.join(missing)}, which the deployment install leaves out; "
+            "install the extra: pip install -c constraints.txt -e '.[convert]'"
+        )
 
 
 def refuse(verb: Verb, problems: list[str]) -> None:

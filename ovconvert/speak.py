@@ -47,11 +47,11 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
 
     Raises UsageError for a text that is empty or not UTF-8 and for a `dest` that may not be replaced.
     """
+    refuse_output(dest, force=options.force)
+    text = read_text(options)
     from ovconvert.runtime import open_package
     from ovconvert.runtime.audio import write_wav
 
-    refuse_output(dest, force=options.force)
-    text = read_text(options)
     progress("open package", 0, 1)
     model = open_package(source, threads=options.threads, cache_dir=options.cache_dir)
     progress("open package", 1, 1)
@@ -85,7 +85,7 @@ def read_text(options: Options) -> str:
     if options.text_file:
         return decode(options.text_file.read_bytes(), str(options.text_file))
     if options.text == STDIN:
-        return decode(sys.stdin.buffer.read(), "standard input.")
+        return decode(sys.stdin.buffer.read(), "standard input")
     return decode(options.text.encode("utf-8", "surrogateescape"), "TEXT")
 
 

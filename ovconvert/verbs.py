@@ -37,6 +37,7 @@ class Verb:
     dest: tuple[str, ...] = ("dest",)
     default_dest: str = ""
     arguments: tuple[str, ...] = ()  # options that are written without a flag
+    needs: tuple[str, ...] = ()  # modules that the deployment install lacks; the extra `convert` has them
     refusal: type[OvconvertError] = ConversionError  # raised with all that `requires` lists
     fault: type[OvconvertError] = ConversionError  # raised by a judge whose report has failed rows
 
@@ -56,6 +57,7 @@ VERBS = (
         "ovconvert.make_checkpoint",
         "Write a checkpoint with seeded random weights in a family's published layout.",
         makes="checkpoint",
+        needs=("torch", "yaml"),
         refusal=UsageError,
     ),
     Verb(
@@ -65,6 +67,7 @@ VERBS = (
         reads="checkpoint",
         makes="package",
         source=("-m", "--model", "source"),
+        needs=("torch", "onnx", "onnxsim", "yaml"),
     ),
     Verb(
         "simplify",
@@ -73,6 +76,7 @@ VERBS = (
         reads="onnx",
         makes="onnx",
         source=("source",),
+        needs=("onnx", "onnxsim"),
     ),
     Verb(
         "lower",
@@ -81,6 +85,7 @@ VERBS = (
         reads="onnx",
         makes="ir",
         source=("source",),
+        needs=("onnx",),
     ),
     Verb(
         "split",
@@ -89,6 +94,7 @@ VERBS = (
         reads="onnx",
         makes="parts",
         source=("source",),
+        needs=("onnx",),
     ),
     Verb(
         "validate",

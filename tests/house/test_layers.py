@@ -1,0 +1,145 @@
+"""Layers hold: who may import whom, read from the source of every module."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from imports import PACKAGE, Import, imports
+
+FOUNDATION = ("errors", "options", "spec", "package")
+
+# Layer: the layers that its modules may import, at any place of a file. A layer may import itself.
+LAYERS: dict[str, tuple[str, ...]] = {
+    "": (),  # ovconvert/__init__.py
+    "errors": (),
+    "options": (),
+    "spec": ("errors",),
+    "package": ("errors", "spec"),
+    "machine": ("errors",),
+    "report": ("errors", "machine"),
+    "checkpoint": ("errors", "options"),
+    "networks": ("errors",),
+    "graphs": FOUNDATION,
+    "families": (*FOUNDATION, "checkpoint", "networks"),
+    "runtime": FOUNDATION,
+    "stages": (*FOUNDATION, "graphs", "families"),  # export finds a family by name; see the test of the stop rule
+    "judges": (*FOUNDATION, "machine", "report", "runtime"),
+    "speak": (*FOUNDATION, "runtime"),
+    "make_checkpoint": (*FOUNDATION, "families"),
+    "inspect": FOUNDATION,
+    "doctor": ("errors", "machine"),
+    "fields": ("errors", "options"),
+    "verbs": ("errors",),
+    "perform": (*FOUNDATION, "report", "verbs"),
+    "progress": ("options",),
+    "recipe": ("errors", "fields", "verbs"),
+    "pipeline": (*FOUNDATION, "", "fields", "machine", "perform", "recipe", "report", "verbs"),
+    "commands": (*FOUNDATION, "fields", "perform", "progress", "report", "verbs"),
+    "cli": ("", *FOUNDATION, "commands", "doctor", "inspect", "pipeline", "progress", "recipe", "verbs"),
+}
+
+# Third-party module: the layers that may import it. Where it stands in `BEHIND_A_DOOR`, only inside a function.
+TORCH = ("networks", "families", "graphs", "stages", "checkpoint")
+ONNX = ("graphs", "stages")
+OUTSIDE: dict[str, tuple[str, ...]] = {
+    "torch": TORCH,
+    "safetensors": ("families", "checkpoint", "networks"),
+    "yaml": ("families", "checkpoint"),
+    "jinja2": ("families", "networks"),
+    "onnx": ONNX,
+    "onnxsim": ONNX,
+    "google": ONNX,
+    "nncf": ("stages",),
+    "openvino": ("runtime", "graphs", "stages", "judges"),
+    "numpy": ("runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report"),
+    "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
+                "families", "runtime"),
+    "click": ("cli", "commands"),
+    "rich": ("progress", "report", "doctor", "inspect", "speak", "commands"),
+    "matplotlib": ("report",),
+    "sentencepiece": ("runtime", "families"),
+    "tokenizers": ("runtime", "families"),
+    "tiktoken": ("runtime", "families"),
+    "soundfile": ("runtime", "families"),
+    "soxr": ("runtime",),
+    "kaldi_native_fbank": ("runtime",),
+    "wetext": ("runtime",),
+}  # fmt: skip
+BEHIND_A_DOOR = ("torch", "onnx", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers")
+TORCH_MODULES = ("networks", "families")  # PyTorch modules themselves; nothing imports them but inside a function
+
+
+def layer(module: str) -> str:
+    """Return the layer of a module of ours: the first part of its name below the package."""
+    return (module.split(".") + [""])[1]
+
+
+def violations(package: Path, layers: dict[str, tuple[str, ...]] = LAYERS) -> list[str]:
+    """Return every import below `package` that the tables do not allow."""
+    return [f"{found}: {reason}" for found in imports(package) if (reason := _reason(found, package.name, layers))]
+
+
+def _reason(found: Import, name: str, layers: dict[str, tuple[str, ...]]) -> str:
+    mine = layer(found.importer)
+    top = found.imported.split(".")[0]
+    if mine not in layers:
+        return f"layer {mine!r} is not in the table"
+    if top == name:
+        theirs = layer(found.imported)
+        return "" if found.typing_only or theirs in (mine, *layers[mine]) else f"{mine!r} may not import {theirs!r}"
+    if top in sys.stdlib_module_names or found.typing_only:
+        return ""
+    if mine not in OUTSIDE.get(top, ()):
+        return f"{mine!r} may not import {top}"
+    if top in BEHIND_A_DOOR and not found.inside_function and mine not in TORCH_MODULES:
+        return "heavy, so only inside the function that uses it"
+    return ""
+
+
+def test_layers_hold() -> None:
+    assert violations(PACKAGE) == []
+
+
+def test_the_table_names_only_what_there_is() -> None:
+    there = {layer(f"{PACKAGE.name}.{path.stem}") for path in PACKAGE.iterdir() if path.suffix == ".py"}
+    there |= {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert set(LAYERS) - {""} <= there
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("runtime/x.py", "import torch", "'runtime' may not import torch"),
+        ("runtime/deep/x.py", "def f():\n    import onnx", "'runtime' may not import onnx"),
+        ("runtime/x.py", "from bad.stages import export", "'runtime' may not import 'stages'"),
+        ("runtime/x.py", "from ..stages import export", "'runtime' may not import 'stages'"),
+        ("runtime/x.py", "from bad import families", "'runtime' may not import 'families'"),
+        ("judges/x.py", "def f():\n    import torch", "'judges' may not import torch"),
+        ("stages/x.py", "import torch", "only inside the function"),
+        ("stages/x.py", "import numpy, bad.networks.y", "'stages' may not import 'networks'"),
+        ("spec.py", "import numpy", "'spec' may not import numpy"),
+        ("odd.py", "import os", "layer 'odd' is not in the table"),
+    ],
+)
+def test_the_guard_can_fail(tmp_path: Path, file: str, text: str, said: str) -> None:
+    path = tmp_path / "bad" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    for module in ("stages/__init__.py", "stages/export.py", "families/__init__.py"):
+        (tmp_path / "bad" / module).parent.mkdir(exist_ok=True)
+        (tmp_path / "bad" / module).touch()
+    assert [line for line in violations(tmp_path / "bad") if said in line]
+
+
+def test_the_guard_lets_types_and_doors_pass(tmp_path: Path) -> None:
+    (tmp_path / "good" / "stages").mkdir(parents=True)
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\ndef f():\n    import onnx"
+    (tmp_path / "good" / "stages" / "x.py").write_text(text)
+    assert violations(tmp_path / "good") == []
+
+
+def test_the_guard_refuses_an_empty_tree(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="no source"):
+        violations(tmp_path)

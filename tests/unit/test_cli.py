@@ -1,0 +1,218 @@
+"""The command line: flags made from options, one clear error per wrong input, exit codes that mean something."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import fakes
+import pytest
+from click.testing import CliRunner, Result
+
+from ovconvert import commands, perform, speak
+from ovconvert.cli import cli
+from ovconvert.commands import Commands, verb_command
+from ovconvert.errors import OvconvertError
+from ovconvert.report import from_json
+
+
+def run(*arguments: str, group: click.Command = cli, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(group, arguments, input=stdin)
+
+
+@pytest.fixture
+def garden(monkeypatch: pytest.MonkeyPatch) -> fakes.Garden:
+    return fakes.install(monkeypatch)
+
+
+@pytest.fixture
+def group(garden: fakes.Garden) -> Commands:
+    rows = {verb.name: (verb.help, lambda verb=verb: verb_command(verb)) for verb in fakes.VERBS}
+    return Commands("fake", rows)  # type: ignore[arg-type]
+
+
+def refused(result: Result, code: int, *said: str) -> None:
+    """Assert that a command failed with one clear error and no traceback."""
+    assert result.exit_code == code, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    assert result.stderr.lower().count("error: ") == 1
+    for part in said:
+        assert part in result.stderr
+
+
+def test_flags_are_made_from_options(group: Commands) -> None:
+    text = run("grow", "--help", group=group).output
+    for flag in (
+        "-m, --model",
+        "-w, --water FLOAT",
+        "--split / --no-split",
+        "--parts STR,...",
+        "--soil PATH",
+        "--fail",
+    ):
+        assert flag in text
+    assert "Documentation of fake_grow." in text
+
+
+def test_verbs_make_judge_and_gate(group: Commands, garden: fakes.Garden, tmp_path: Path) -> None:
+    seed, tree = tmp_path / "seed", tmp_path / "tree"
+    assert run("seedling", "--kind", "elm", str(seed), group=group).exit_code == 0
+    grown = run("grow", "-m", str(seed), "-w", "2", "--parts", "a, b", str(tree), group=group)
+    assert (grown.exit_code, grown.stdout.strip()) == (0, str(tree))
+    assert "grow 1/2" in grown.stderr  # progress, in plain lines where there is no terminal
+    assert (tree / "tree.txt").read_text() == "elm 0 2.0"
+    weighed = run("weigh", str(tree), group=group)
+    assert weighed.exit_code == 0
+    assert from_json((tmp_path / "tree.weigh.json").read_bytes()).judge == "weigh"
+    reports = [tmp_path / "a.md", tmp_path / "a.xml"]
+    asked = run("weigh", str(tree), "--floor", "9", *(f"--report={path}" for path in reports), group=group)
+    refused(asked, 5, "weigh: 1 of 2 rows of tree fall short", "trunk [n=1]: weight 5 kg, asked: 9")
+    assert all(path.is_file() for path in reports)
+
+
+def test_all_that_is_required_is_told_at_once(group: Commands, tmp_path: Path) -> None:
+    result = run("grow", "-m", str(tmp_path), "-w", "0", str(tmp_path / "x"), group=group)
+    refused(result, 4, "too little water", "no sun")
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    group: Commands, garden: fakes.Garden, tmp_path: Path
+) -> None:
+    refused(run("weigh", str(tmp_path), "--report", "r.pdf", group=group), 2, "have: .json, .md, .xml")
+    assert not garden.calls
+
+
+def test_ctrl_c_ends_with_130(group: Commands, garden: fakes.Garden, tmp_path: Path) -> None:
+    garden.broken = True
+    assert run("grow", "-m", str(tmp_path), str(tmp_path / "x"), group=group).exit_code == 130
+
+
+def test_a_bug_of_ours_keeps_its_traceback(group: Commands, tmp_path: Path) -> None:
+    result = run("grow", "-m", str(tmp_path), str(tmp_path / "x"), group=group)
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_a_missing_extra_is_a_fault_of_the_environment(
+    group: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(perform, "find_spec", lambda name: None)
+    result = run("make-checkpoint", "--family", "x", str(tmp_path / "x"))
+    refused(result, 3, "torch", "pip install", "[convert]")
+
+
+@pytest.mark.parametrize("error", [OvconvertError, *OvconvertError.__subclasses__()])
+def test_each_error_has_its_exit_code(error: type[OvconvertError]) -> None:
+    @click.command()
+    def fail() -> None:
+        raise error("a [bracket] and a very long line " + "x" * 300)
+
+    result = run("fail", group=Commands("fake", {"fail": ("", lambda: fail)}))
+    refused(result, error.exit_code, "[bracket]", "x" * 300)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("bogus",), "No such command"),
+        (("verify",), "Missing argument"),
+        (("verify", "none"), "no package at none"),
+        (("inspect", "none"), "no package at none"),
+        (("run", "none.toml"), "cannot be read"),
+        (("plan", "none.toml"), "cannot be read"),
+        (("make-checkpoint", "x"), "no family given"),
+        (("make-checkpoint", "--family", "nope", "x"), "no family named 'nope'"),
+        (("make-checkpoint", "--size", "huge", "x"), "--size"),
+        (("make-checkpoint", "--seed", "soon", "x"), "--seed"),
+        (("export", "-m", "none", "x"), "does not exist"),
+        (("export", "x"), "--model"),
+        (("simplify", "none.onnx", "x"), "does not exist"),
+        (("lower", "none.onnx", "x"), "does not exist"),
+        (("split", "none.onnx", "x"), "does not exist"),
+        (("validate", "none"), "does not exist"),
+        (("speak", "none", "hello"), "does not exist"),
+        (("speak", ".", ""), "no text"),
+        (("speak", ".", "   "), "TEXT is empty"),
+        (("speak", ".", "--text-file", "none.txt"), "no such file"),
+        (("speak", ".", "hello", "--text-file", "none.txt"), "either TEXT or --text-file"),
+        (("speak", ".", "hello", "--threads", "0"), "at least 1"),
+        (("speak", ".", "hello", "--speed", "9"), "speed is 9.0"),
+        (("speak", ".", "hello", "--emotion-vector", "1,x"), "not a valid float"),
+        (("speak", ".", "hello", "--emotion-vector", "1,0"), "eight weights"),
+        (("speak", ".", "hello", "-o", "out.mp3"), "only .wav"),
+    ],
+)
+def test_wrong_usage_is_one_clear_error(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(run(*arguments), 2, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_that_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = b"caf\xe9"
+    refused(run("speak", ".", bad.decode("utf-8", "surrogateescape")), 2, "TEXT is not UTF-8: byte 0xe9 at offset 3")
+    refused(run("speak", ".", "-", stdin=bad), 2, "standard input is not UTF-8")
+    refused(run("speak", ".", "-", stdin=b" \n"), 2, "standard input is empty")
+    (tmp_path / "t.txt").write_bytes(bad)
+    refused(run("speak", ".", "--text-file", "t.txt"), 2, "t.txt is not UTF-8")
+
+
+def test_an_output_that_exists_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "speech.wav").write_text("mine")
+    refused(run("speak", ".", "hello"), 2, "--force")
+    assert (tmp_path / "speech.wav").read_text() == "mine"
+
+
+def test_a_byte_order_mark_is_no_text() -> None:
+    assert speak.decode(b"\xef\xbb\xbfhello", "x") == "hello"
+
+
+def test_verify_and_inspect(tmp_path: Path) -> None:
+    from test_package import manifest
+
+    from ovconvert import package
+
+    for name in ("a.xml", "a.bin", "b.xml"):
+        (tmp_path / name).write_bytes(b"x" * 1024)
+    package.save(manifest(package.seal(tmp_path)), tmp_path)
+    assert "3 files as sealed" in run("verify", str(tmp_path)).stdout
+    shown = json.loads(run("inspect", "--json", str(tmp_path)).stdout)
+    assert [row["component"] for row in shown["components"]] == ["gpt"]
+    assert shown["components"][0]["bytes"] == 3072
+    assert "inputs_embeds" in run("inspect", str(tmp_path)).stdout
+    (tmp_path / "a.bin").write_bytes(b"y")
+    refused(run("verify", str(tmp_path)), 8, "a.bin: changed")
+    (tmp_path / "manifest.json").write_text("{")
+    refused(run("verify", str(tmp_path)), 8, "damaged")
+    refused(run("inspect", str(tmp_path)), 8, "damaged")
+
+
+def test_doctor_prints_its_checks_also_with_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ovconvert import doctor
+
+    fault = doctor.Check("disk", doctor.FAULT, "nothing free", "make room")
+    monkeypatch.setattr(doctor, "examine", lambda: (fault,))
+    result = run("doctor", "--json")
+    assert json.loads(result.stdout)[0]["advice"] == "make room"
+    refused(result, 3, "disk: nothing free; make room")
+
+
+def test_a_recipe_with_faults_exits_with_2(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('name = "x"\n[[step]]\nverb = "exprot"\n')
+    refused(run("run", str(path)), 2, "did you mean 'export'?")
+    refused(run("plan", str(path)), 2, "did you mean 'export'?")
+
+
+def test_a_command_that_repeats_a_parameter_is_our_bug(monkeypatch: pytest.MonkeyPatch, garden: fakes.Garden) -> None:
+    monkeypatch.setattr(sys.modules["fake_grow"], "Options", fakes.SeedOptions)
+    verb = next(verb for verb in fakes.VERBS if verb.name == "grow")
+    monkeypatch.setattr(commands, "place", lambda *a, **k: click.Argument(["kind"]))
+    with pytest.raises(TypeError, match="named like a parameter"):
+        verb_command(verb)
