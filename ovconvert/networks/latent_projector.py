@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ovconvert.networks.semantic_codec import CodeEmbedding, SemanticCodecConfig
+from ovconvert.networks.semantic_codec import CodeEmbedding, Quantizer, SemanticCodecConfig
 from ovconvert.networks.shapes import Shapes, count
 
 
@@ -26,15 +26,19 @@ class LatentProjectorConfig:
         return cls(widths=widths, codec=SemanticCodecConfig.from_shapes(shapes))
 
 
-class LatentProjector(CodeEmbedding):
+class LatentProjector(nn.Module):
     """forward(latent (1, n, D), codes (1, n) int64) -> S (1, n, hidden), vq2emb(codes) + gpt_layer(latent).
 
     The linears follow each other without activations, as published; kept apart, their narrow middle costs less.
     """
 
+    UNUSED: tuple[str, ...] = CodeEmbedding.UNUSED
+
     def __init__(self, config: LatentProjectorConfig) -> None:
-        super().__init__(config.codec)
+        super().__init__()
+        self.config = config
+        self.quantizer = Quantizer(config.codec, quantises=False)
         self.gpt_layer = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(config.widths)))
 
     def forward(self, latent: Tensor, codes: Tensor) -> Tensor:
-        return super().forward(codes) + self.gpt_layer(latent)
+        return self.quantizer.quantizers[0].lookup(codes) + self.gpt_layer(latent)

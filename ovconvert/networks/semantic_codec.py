@@ -93,7 +93,9 @@ class _Codebook(nn.Module):
         return self.out_project(self.codebook(codes).transpose(1, 2)).transpose(1, 2)
 
 
-class _Quantizer(nn.Module):
+class Quantizer(nn.Module):
+    """The codebook under its published name, `quantizers.0`; its way in only where features are quantised."""
+
     def __init__(self, config: SemanticCodecConfig, quantises: bool) -> None:
         super().__init__()
         self.quantizers = nn.ModuleList([_Codebook(config, quantises)])
@@ -110,7 +112,7 @@ class SemanticEncoder(nn.Module):
         if config.downsample > 1:
             self.down = nn.Conv1d(config.hidden, config.hidden, 3, stride=config.downsample, padding=1)
         self.encoder = nn.ModuleList([_Backbone(config), nn.Linear(config.width, config.hidden)])
-        self.quantizer = _Quantizer(config, quantises=True)
+        self.quantizer = Quantizer(config, quantises=True)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         x = features.transpose(1, 2)
@@ -131,7 +133,7 @@ class CodeEmbedding(nn.Module):
     def __init__(self, config: SemanticCodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.quantizer = _Quantizer(config, quantises=False)
+        self.quantizer = Quantizer(config, quantises=False)
 
     def forward(self, codes: Tensor) -> Tensor:
         return self.quantizer.quantizers[0].lookup(codes)

@@ -14,5 +14,5 @@ def nearest_index(source_length: int, target_length: int) -> np.ndarray:
     if source_length < 1 or target_length < 1:
         raise ValueError(f"lengths must be at least 1, got source {source_length} and target {target_length}")
     scale = np.float32(source_length) / np.float32(target_length)
-    index = np.floor(np.arange(target_length, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(index, source_length - 1)
+    index: np.ndarray = np.floor(np.arange(target_length, dtype=np.float32) * scale).astype(np.int64)
+    return index.clip(max=source_length - 1)
