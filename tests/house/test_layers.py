@@ -20,12 +20,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "machine": ("errors",),
     "report": ("errors", "machine"),
     "checkpoint": ("errors", "options"),
+    "golden": ("errors", "spec"),
+    "memory": (),
     "networks": ("errors",),
     "graphs": FOUNDATION,
-    "families": (*FOUNDATION, "checkpoint", "networks"),
+    "families": (*FOUNDATION, "checkpoint", "networks", "runtime"),  # sizes that both sides must count alike
     "runtime": FOUNDATION,
-    "stages": (*FOUNDATION, "graphs", "families"),  # export finds a family by name; see the test of the stop rule
-    "judges": (*FOUNDATION, "machine", "report", "runtime"),
+    "stages": (
+        *FOUNDATION,
+        "golden",
+        "graphs",
+        "families",
+        "memory",
+    ),  # export finds a family by name; see the test of the stop rule
+    "judges": (*FOUNDATION, "golden", "machine", "report", "runtime"),
     "speak": (*FOUNDATION, "runtime"),
     "make_checkpoint": (*FOUNDATION, "families"),
     "inspect": FOUNDATION,
@@ -53,7 +61,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "google": ONNX,
     "nncf": ("stages",),
     "openvino": ("runtime", "graphs", "stages", "judges"),
-    "numpy": ("runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report"),
+    "numpy": ("golden", "runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report"),
     "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
                 "families", "runtime"),
     "click": ("cli", "commands"),
@@ -73,7 +81,7 @@ TORCH_MODULES = ("networks", "families")  # PyTorch modules themselves; nothing 
 
 def layer(module: str) -> str:
     """Return the layer of a module of ours: the first part of its name below the package."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def violations(package: Path, layers: dict[str, tuple[str, ...]] = LAYERS) -> list[str]:
