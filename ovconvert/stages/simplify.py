@@ -83,16 +83,24 @@ def simplify(model: onnx.ModelProto) -> Simplified:
     import onnxsim
 
     best = Simplified(model, len(model.graph.node), len(model.graph.node), None)
+    gemms = _gemms(model)
     for skipped in SKIPPED:
         try:
             # our comparison runs on the whole model with its weights; onnxsim's would invent values for them
             candidate, _ = onnxsim.simplify(model, check_n=0, skipped_optimizers=list(skipped) or None)
         except RuntimeError as error:
             raise ConversionError(f"onnxsim cannot simplify the graph: {error}") from error
+        del candidate.metadata_props[:]  # onnxsim's log of every node it touched
         nodes = len(candidate.graph.node)
         if nodes < best.nodes_after:
             best = Simplified(candidate, best.nodes_before, nodes, skipped)
+        if _gemms(candidate) == gemms:
+            break  # the optimiser that the next set leaves out did nothing
     return best
+
+
+def _gemms(model: onnx.ModelProto) -> int:
+    return sum(node.op_type == "Gemm" for node in model.graph.node)
 
 
 def compare(before: Path, after: Path, shapes: Mapping[str, tuple[int, ...]]) -> float:

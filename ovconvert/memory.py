@@ -1,0 +1,30 @@
+"""Peak resident memory of this process, measured by the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
+RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
+
+
+def reset_peak() -> None:
+    """Give free memory back to the system and start the measurement of `peak_bytes` anew."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # not Linux, or another C library: the peak is then the process's
+        ctypes.CDLL(None).malloc_trim(0)
+        CLEAR_REFS.write_text(RESET_PEAK)
+
+
+def peak_bytes() -> int | None:
+    """Return the largest resident size since `reset_peak`, memory-mapped files included; None where unknown."""
+    if not STATUS.is_file():
+        return None
+    for line in STATUS.read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,216 @@
+"""Export a checkpoint as a package: per component torch -> ONNX -> onnxsim -> OpenVINO IR, with golden tensors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ovconvert import golden, memory, package
+from ovconvert.errors import EnvironmentFault
+from ovconvert.families import AUTO, Checkpoint, open_checkpoint
+from ovconvert.options import Progress, option, silent
+from ovconvert.package import Manifest, PackedComponent
+from ovconvert.spec import WEIGHT_FORMATS, Component
+from ovconvert.stages import lower, simplify
+
+if TYPE_CHECKING:
+    import openvino as ov
+    import torch
+
+TOOLS = ("ovconvert", "torch", "onnx", "onnxsim", "openvino", "numpy")
+ONNX = "onnx"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to export."""
+
+    split: bool = option(True, "Export the decoder as a step with KV cache; --no-split: one full sequence, no cache.")
+    weight_format: str = option("fp16", "Precision of the stored weights.", choices=WEIGHT_FORMATS)
+    family: str = option(AUTO, "Model family; auto recognises it by the files.")
+    keep_onnx: bool = option(False, "Keep the simplified ONNX files in DEST/onnx.")
+    seed: int = option(0, "Seed of the inputs of the golden tensors.")
+    force: bool = option(False, "Replace DEST if it is a package.")
+
+
+def requires(source: Path, options: Options) -> list[str]:
+    """Return what is wrong with `source`."""
+    return [] if source.is_dir() else [f"no checkpoint at {source}: not a directory"]
+
+
+def run(source: Path, dest: Path, options: Options, progress: Progress = silent) -> Path:
+    """Write the package of the checkpoint directory `source` to `dest`.
+
+    Raises ConversionError for a checkpoint that is not whole, UsageError if `dest` exists, EnvironmentFault if the disk is
+    too small; then nothing is left behind.
+    """
+    package.refuse_existing(dest, force=options.force)
+    checkpoint = open_checkpoint(source, options.family, split=options.split)
+    _require_space(checkpoint, dest)
+    components = checkpoint.family.components
+    with package.whole(dest, force=options.force) as partial:
+        packed, records, report = [], {}, []
+        for done, component in enumerate(components):
+            progress(component.name, done, len(components) + 1)
+            entry, record, cost = export_component(checkpoint, component, partial, options)
+            packed.append(entry)
+            records[component.name] = record
+            report.append(cost)
+        progress("assets and hashes", len(components), len(components) + 1)
+        checkpoint.write_assets(partial / package.ASSETS)
+        _write_manifest(partial, source, checkpoint, packed, records, options)
+        (partial / "export_report.json").write_text(json.dumps(report, indent=2) + "\n")
+    progress("done", len(components) + 1, len(components) + 1)
+    return dest
+
+
+def export_component(
+    checkpoint: Checkpoint, component: Component, dest: Path, options: Options
+) -> tuple[PackedComponent, dict[str, Any], dict[str, Any]]:
+    """Export one component into `dest`; return its entry in the manifest, its lineage, and what it cost."""
+    memory.reset_peak()
+    start = time.perf_counter()
+    module = checkpoint.build(component.name)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    path = dest / ONNX / f"{component.name}_model.onnx"
+    path.parent.mkdir(exist_ok=True)
+    record = _record_golden(checkpoint, component, module, dest, options.seed)
+    simplified = _to_onnx(module, component, record, path)
+    del module
+    model = lower.convert(path)
+    graphs = lower.lower(model, dest, component.name, options.weight_format, component.cache)
+    if component.role == "step" and component.cache is None:
+        graphs = {"full_sequence": graphs["plain"]}
+    lineage = {
+        "onnx_nodes": simplified.nodes_before,
+        "simplified_nodes": simplified.nodes_after,
+        "skipped_optimizers": None if simplified.skipped is None else list(simplified.skipped),
+        "attentions": _count(model, "ScaledDotProductAttention"),
+    }
+    del model, simplified
+    if not options.keep_onnx:
+        _discard(path)
+    entry = PackedComponent(component, options.weight_format, graphs, record, dict(lower.EXACT))
+    cost = {
+        "component": component.name,
+        "parameters": parameters,
+        "seconds": round(time.perf_counter() - start, 2),
+        "peak_bytes": memory.peak_bytes(),
+        "ir_bytes": sum((dest / name).stat().st_size for graph in graphs.values() for name in {graph.xml, graph.bin}),
+    }
+    return entry, lineage, cost
+
+
+def _record_golden(
+    checkpoint: Checkpoint, component: Component, module: torch.nn.Module, dest: Path, seed: int
+) -> str:
+    """Run the PyTorch module at every size of its axes; return the name of the file that keeps inputs and outputs."""
+    cases = golden.Cases()
+    for number, sizes in enumerate(golden.sizes(component, checkpoint.family.dims)):
+        rng = np.random.default_rng([seed, number])
+        inputs = checkpoint.example(component.name, sizes, rng)
+        inputs |= {
+            port.name: rng.standard_normal(port.sized(sizes), dtype=np.float32)
+            for port in (component.cache.inputs() if component.cache else ())
+        }
+        outputs = _run(module, component, inputs)
+        cases.add(str(number), inputs, outputs)
+    if component.cache is not None:
+        chunks = golden.TRACE
+        sizes = golden.sizes_of_trace(checkpoint.family.dims, sum(chunks))
+        inputs = checkpoint.example(component.name, sizes, np.random.default_rng([seed, len(chunks)]))
+        cases.add("trace", inputs, _run_trace(module, component, inputs, chunks))
+    name = f"{package.GOLDEN}/{component.name}.npz"
+    cases.save(dest / name)
+    return name
+
+
+def _run(
+    module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    import torch
+
+    with torch.inference_mode():
+        result = module(*(torch.from_numpy(np.asarray(inputs[port.name])) for port in component.all_inputs()))
+    values = result if isinstance(result, tuple) else (result,)
+    return {port.name: value.numpy() for port, value in zip(component.all_outputs(), values, strict=True)}
+
+
+def _run_trace(
+    module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray], chunks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Run a sequence chunk by chunk, each continuing the cache of the one before; return the outputs of all calls."""
+    cache = component.cache
+    assert cache is not None
+    past = golden.empty_past(component, batch=1)
+    calls = []
+    for part in golden.chunked(component, inputs, chunks):
+        result = _run(module, component, {**part, **past})
+        past = {name: result.pop(present) for name, present in cache.names()}
+        calls.append(result)
+    return {f"{number}.{name}": value for number, call in enumerate(calls) for name, value in call.items()}
+
+
+def _to_onnx(module: torch.nn.Module, component: Component, record: str, path: Path) -> simplify.Simplified:
+    """Write the simplified ONNX of `module`, traced on the first golden case, to `path`."""
+    from ovconvert.graphs.trace import trace
+    from ovconvert.graphs.weights import attach
+
+    example = golden.Cases.load(path.parent.parent / record).inputs("0")
+    simplified = simplify.simplify(trace(module, component.all_inputs(), component.all_outputs(), example))
+    attach(simplified.model, dict(module.state_dict()), path)
+    return simplified
+
+
+def _write_manifest(
+    dest: Path,
+    source: Path,
+    checkpoint: Checkpoint,
+    packed: Sequence[PackedComponent],
+    records: Mapping[str, Any],
+    options: Options,
+) -> None:
+    """Write the manifest with the hashes of the package and of the checkpoint's files."""
+    chosen = {key: value for key, value in asdict(options).items() if key != "force"}
+    lineage: dict[str, object] = {
+        "source": {path.relative_to(source).as_posix(): package.sha256(path) for path in checkpoint.files},
+        "tools": {name: version(name) for name in TOOLS},
+        "options": chosen,
+        "unused_keys": sorted(checkpoint.unused),
+        "components": records,
+    }
+    family = checkpoint.family
+    files = package.seal(dest)
+    manifest = Manifest(family.name, family.variant, family.sample_rate, family.dims, tuple(packed), files, lineage)
+    package.save(manifest, dest)
+
+
+def _require_space(checkpoint: Checkpoint, dest: Path) -> None:
+    """Raise EnvironmentFault if the package and its largest ONNX file would not fit on the disk."""
+    import shutil
+
+    needed = int(1.5 * sum(path.stat().st_size for path in checkpoint.files))
+    free = shutil.disk_usage(package.existing_parent(dest)).free
+    if free < needed:
+        raise EnvironmentFault(
+            f"{dest} may need {needed / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} GiB free; make room or name "
+            "another place"
+        )
+
+
+def _count(model: ov.Model, operation: str) -> int:
+    return sum(node.get_type_name() == operation for node in model.get_ops())
+
+
+def _discard(path: Path) -> None:
+    for name in (path, path.with_name(path.name + "_data")):
+        name.unlink(missing_ok=True)
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
