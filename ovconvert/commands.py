@@ -135,10 +135,9 @@ def place(declarations: tuple[str, ...], default: str = "", help: str = "", exis
     """Return the parameter for a path that a verb reads or writes: a flag if its declaration begins with a dash."""
     kind = click.Path(path_type=Path, exists=exists)
     if declarations[0].startswith("-"):
-        needed = not default
-        return click.Option(
-            declarations, type=kind, default=default or None, required=needed, help=help, show_default=not needed
-        )
+        if default:
+            return click.Option(declarations, type=kind, default=default, help=help, show_default=True)
+        return click.Option(declarations, type=kind, required=True, help=help)
     return click.Argument(declarations, type=kind)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import errno
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,21 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
         (partial / "some.txt").write_text("x")
         monkeypatch.setattr(builtins, "open", full)
         open(partial / "big.bin", "wb")  # noqa: SIM115 (it never opens)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_of_the_system_is_one_clear_error(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, resource; from ovconvert import package; from ovconvert.errors import EnvironmentFault\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    with package.whole(pathlib.Path('pkg')) as partial:\n"
+        "        (partial / 'big.bin').write_bytes(bytes(5000))\n"
+        "except EnvironmentFault as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "cannot write pkg: File too large" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
