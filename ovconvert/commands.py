@@ -192,18 +192,17 @@ def _perform(verb: Verb, source: Path | None, options: type, values: dict[str, A
 
 
 def _judge(verb: Verb, source: Path | None, options: type, values: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from ovconvert.perform import gate, judge
     from ovconvert.progress import shown
     from ovconvert.report import to_table
+    from ovconvert.screen import draw
 
     if source is None:
         raise UsageError(f"{verb.name} needs a package")
     dests = values.pop("reports") or (beside(source, verb.name),)
     with shown() as progress:
         report = judge(verb, source, dests, options(**values), progress)
-    Console().print(to_table(report))
+    click.echo(draw(to_table(report)))
     for dest in dests:
         click.echo(f"report: {dest}")
     gate(verb, report)

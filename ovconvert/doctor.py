@@ -6,7 +6,6 @@ The checks are functions of what was read, so that tests can hand in machines an
 from __future__ import annotations
 
 import importlib.metadata
-import io
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ import msgspec
 
 from ovconvert.errors import EnvironmentFault, listing
 from ovconvert.machine import Machine, describe, free_bytes
+from ovconvert.screen import draw
 
 OK, WARN, FAULT = "ok", "warn", "fault"
 DISTRIBUTION = "ovconvert"
@@ -229,12 +229,9 @@ def to_json(checks: tuple[Check, ...]) -> str:
 
 def to_text(checks: tuple[Check, ...]) -> str:
     """Return the checks as a table."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("check", "verdict", "found", "what to do")
     for check in checks:
         table.add_row(check.name, check.verdict, check.found, check.advice)
-    drawn = Console(file=io.StringIO(), record=True)
-    drawn.print(table)
-    return drawn.export_text().rstrip("\n")
+    return draw(table)

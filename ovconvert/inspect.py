@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 
 from ovconvert import package
 from ovconvert.package import Manifest, PackedComponent
+from ovconvert.screen import draw
 from ovconvert.spec import CacheSpec, Port
 
 MIB = 2**20
@@ -43,7 +43,6 @@ def to_json(directory: Path) -> str:
 
 def to_text(directory: Path) -> str:
     """Return the package's description: a heading, a table of components, and the ports of each."""
-    from rich.console import Console
     from rich.table import Table
 
     manifest = package.load(directory)
@@ -58,10 +57,8 @@ def to_text(directory: Path) -> str:
             describe_cache(row.cache),
             f"{row.bytes / MIB:.1f}" if row.bytes >= 0 else "missing",
         )
-    drawn = Console(file=io.StringIO(), record=True)
-    drawn.print(table)
     heading = (f"{key}: {value}" for key, value in _heading(manifest).items())
-    return "\n".join([*heading, drawn.export_text().rstrip("\n"), *(line for row in found for line in ports(row))])
+    return "\n".join([*heading, draw(table), *(line for row in found for line in ports(row))])
 
 
 def ports(row: Row) -> list[str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
 
+from ovconvert.errors import EnvironmentFault
 from ovconvert.options import Progress, option, silent
-from ovconvert.package import whole
+from ovconvert.package import existing_parent, whole
 
 SIZES = ("tiny", "full")
 MARK = "seeded_weights.json"  # says that the weights are random, and tells a directory of ours from a real checkpoint
+
+# How PyTorch and safetensors say, in errors that are no OSError, that the system did not take what they wrote.
+REFUSED = ("inline_container", "PytorchStreamWriter", "I/O error", "IoError")
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,16 @@ def run(source: Path | None, dest: Path, options: Options, progress: Progress = 
     with whole(dest, force=options.force, mark=MARK) as partial:
         what = f"{options.size} checkpoint of {options.family}"
         progress(what, 0, 1)
-        family.make_checkpoint(partial, size=options.size, seed=options.seed, variant=options.variant)
+        try:
+            family.make_checkpoint(partial, size=options.size, seed=options.seed, variant=options.variant)
+        except Exception as error:
+            if not any(words in str(error) for words in REFUSED):
+                raise
+            free = shutil.disk_usage(existing_parent(dest)).free / 2**30
+            raise EnvironmentFault(
+                f"cannot write {dest}: the system refused a file ({error}); {free:.1f} GiB free there; make room or "
+                "name another place. Nothing was left behind."
+            ) from error
         made = {key: value for key, value in asdict(options).items() if key != "force"}
         (partial / MARK).write_bytes(msgspec.json.encode(made, order="sorted") + b"\n")
         progress(what, 1, 1)

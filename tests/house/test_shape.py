@@ -20,7 +20,7 @@ from ovconvert.report import Report
 from ovconvert.verbs import ARTIFACTS, VERBS, Verb
 
 STAGE = ["source", "dest", "options", "progress"]
-JUDGE = ["package", "options", "progress"]
+JUDGE = ["package_dir", "options", "progress"]
 
 
 def modules(directory: str) -> list[str]:
