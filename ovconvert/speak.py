@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ovconvert.errors import UsageError
 from ovconvert.options import Progress, option, silent
@@ -14,6 +14,8 @@ from ovconvert.runtime.request import Request
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ovconvert.runtime.speech import Speech
 
 STDIN = "-"
 
@@ -55,9 +57,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     progress("open package", 0, 1)
     model = open_package(source, threads=options.threads, cache_dir=options.cache_dir)
     progress("open package", 1, 1)
-    progress("speak", 0, 1)
-    speech = model.speak(text, options)
-    progress("speak", 1, 1)
+    speech = model.speak(text, options, progress)
     partial = dest.with_name(dest.name + ".partial.wav")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +65,8 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
         os.replace(partial, dest)
     finally:
         partial.unlink(missing_ok=True)
+    for note in speech.notes:
+        print(f"note: {note}", file=sys.stderr)
     if options.timings:
         show(speech)
     return dest
@@ -100,23 +102,24 @@ def decode(data: bytes, origin: str) -> str:
     return text
 
 
-def show(speech: Any) -> None:
+def show(speech: Speech) -> None:
     """Print seconds per component and the real-time factor on stderr."""
     from rich.console import Console
 
-    Console(stderr=True).print(table(speech.timings, speech.audio_seconds))
+    Console(stderr=True).print(table(speech))
 
 
-def table(timings: dict[str, float], audio_seconds: float) -> Table:
+def table(speech: Speech) -> Table:
     """Return seconds per component, their sum, and the real-time factor: seconds of work per second of audio."""
     from rich.table import Table
 
     drawn = Table("component", "seconds")
-    for name, seconds in timings.items():
+    for name, seconds in speech.timings.items():
         drawn.add_row(name, f"{seconds:.3f}")
-    total = sum(timings.values())
+    total = sum(speech.timings.values())
     drawn.add_section()
     drawn.add_row("all", f"{total:.3f}")
-    drawn.add_row("audio", f"{audio_seconds:.3f}")
-    drawn.add_row("real-time factor", f"{total / audio_seconds:.3f}" if audio_seconds else "-")
+    drawn.add_row("until the first audio", f"{speech.first_audio_seconds:.3f}")
+    drawn.add_row("audio", f"{speech.audio_seconds:.3f}")
+    drawn.add_row("real-time factor", f"{total / speech.audio_seconds:.3f}" if speech.audio_seconds else "-")
     return drawn

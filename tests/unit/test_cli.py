@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
 
 import click
 import fakes
@@ -15,6 +18,7 @@ from ovconvert import commands, perform, speak
 from ovconvert.cli import cli
 from ovconvert.commands import Commands, verb_command
 from ovconvert.errors import OvconvertError
+from ovconvert.options import Progress
 from ovconvert.report import from_json
 
 
@@ -216,3 +220,49 @@ def test_a_command_that_repeats_a_parameter_is_our_bug(monkeypatch: pytest.Monke
     monkeypatch.setattr(commands, "place", lambda *a, **k: click.Argument(["kind"]))
     with pytest.raises(TypeError, match="named like a parameter"):
         verb_command(verb)
+
+
+@dataclass
+class Speech:
+    """What a made-up model says."""
+
+    samples: list[float]
+    sample_rate: int
+    timings: dict[str, float]
+    audio_seconds: float
+    first_audio_seconds: float = 0.4
+    notes: tuple[str, ...] = ("the voice was cut",)
+
+
+class Voice:
+    """A made-up model that remembers what it was asked."""
+
+    asked: ClassVar[list[tuple[str, speak.Options]]] = []
+
+    def speak(self, text: str, request: speak.Options, on_progress: Progress) -> Speech:
+        on_progress("segment", 1, 2)
+        self.asked.append((text, request))
+        return Speech([0.0], 22050, {"decoder": 0.5, "vocoder": 0.25}, 1.5)
+
+
+def test_speak_hands_the_request_over_and_writes_the_wav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = ModuleType("ovconvert.runtime.audio")
+    audio.write_wav = lambda path, samples, rate: path.write_text(f"{samples} {rate}")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, audio.__name__, audio)
+    opened = []
+    monkeypatch.setattr("ovconvert.runtime.open_package", lambda path, **how: opened.append((path, how)) or Voice())
+    out = tmp_path / "deep" / "out.wav"
+    command = ["speak", str(tmp_path), "-", "-o", str(out), "--seed", "7", "--threads", "2", "--timings"]
+    result = run(*command, stdin="Grüß Gott.\n".encode())
+    assert result.exit_code == 0, result.output
+    assert opened == [(tmp_path, {"threads": 2, "cache_dir": None})]
+    text, request = Voice.asked[-1]
+    assert (text, request.seed, request.num_beams) == ("Grüß Gott.\n", 7, speak.Request().num_beams)
+    assert result.stdout.strip() == str(out)
+    assert out.read_text() == "[0.0] 22050"
+    assert [path.name for path in out.parent.iterdir()] == ["out.wav"]
+    assert "real-time factor" in result.stderr
+    for part in ("0.500", "segment 1/2", "note: the voice was cut"):
+        assert part in result.stderr
+    refused(run(*command, stdin=b"x"), 2, "--force")
+    assert run(*command, "--force", stdin=b"x").exit_code == 0
