@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,19 +14,51 @@ if TYPE_CHECKING:
 
 CONSTANT = re.compile(rb'(<data [^>]*?offset=")(\d+)(" size=")(\d+)(")')
 ALIGNMENT = 64
+SMALL = 4096  # values
 
 
 def save_ir(model: ov.Model, xml: Path, *, weight_format: str, runtime_options: Mapping[str, str]) -> None:
     """Write `model` as IR with its weights in `weight_format` and `runtime_options` pinned in its rt_info.
 
     Cache precision and the quantization of activations are otherwise decided by defaults that change between releases.
+    With fp16 the model itself is changed: its large constants become float16.
     """
     import openvino as ov
 
+    if weight_format == "fp16":
+        _compress(model)
     for key, value in runtime_options.items():
         model.set_rt_info(value, ["runtime_options", key])
     model.set_rt_info(weight_format, ["ovconvert", "weight_format"])
-    ov.save_model(model, xml, compress_to_fp16=weight_format == "fp16")
+    ov.save_model(model, xml, compress_to_fp16=False)
+
+
+def _compress(model: ov.Model) -> None:
+    """Turn the large float32 constants of `model` into float16 with a decompression that the plugin keeps.
+
+    OpenVINO's own compression takes all constants. Small ones stay float32 here: they weigh nothing, and a table of
+    frequencies rounded to float16 turns a time embedding of argument 1000 by half a radian.
+    """
+    from openvino import opset13 as ops
+    from openvino._offline_transformations import compress_model_transformation
+
+    small = {
+        node.get_friendly_name(): node.get_data().copy()
+        for node in model.get_ops()
+        if node.get_type_name() == "Constant"
+        and node.get_output_element_type(0).get_type_name() == "f32"
+        and math.prod(node.get_output_shape(0)) < SMALL
+    }
+    compress_model_transformation(model)
+    for node in model.get_ops():
+        name = node.get_friendly_name()
+        if node.get_type_name() != "Convert" or name not in small:
+            continue
+        if node.input_value(0).get_node().get_friendly_name() == f"{name}_compressed":
+            original = ops.constant(small[name])
+            original.set_friendly_name(name)
+            for reader in node.output(0).get_target_inputs():
+                reader.replace_source_output(original.output(0))
 
 
 def share_weights(xml: Path, owner: Path) -> int:
@@ -71,12 +103,8 @@ def _constants(xml: Path) -> dict[tuple[int, bytes], int]:
 def _constants_of(text: bytes, weights: Path) -> list[tuple[int, int, bytes]]:
     """Return (offset, size, digest) per distinct constant of an IR's text."""
     spans = sorted({(int(match[2]), int(match[4])) for match in CONSTANT.finditer(text)})
-    if weights.stat().st_size == 0:
-        return [(offset, size, b"") for offset, size in spans]
-    with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return [
-            (offset, size, hashlib.sha256(memoryview(data)[offset : offset + size]).digest()) for offset, size in spans
-        ]
+    # read piece by piece: a mapped file of gigabytes would count as resident memory
+    return [(offset, size, hashlib.sha256(_slice(weights, offset, size)).digest()) for offset, size in spans]
 
 
 def _slice(path: Path, offset: int, size: int) -> bytes:

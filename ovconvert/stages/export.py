@@ -103,7 +103,9 @@ def export_component(
         "parameters": parameters,
         "seconds": round(time.perf_counter() - start, 2),
         "peak_bytes": memory.peak_bytes(),
-        "ir_bytes": sum((dest / name).stat().st_size for graph in graphs.values() for name in {graph.xml, graph.bin}),
+        "ir_bytes": sum(
+            (dest / name).stat().st_size for name in {name for graph in graphs.values() for name in (graph.xml, graph.bin)}
+        ),
     }
     return entry, lineage, cost
 

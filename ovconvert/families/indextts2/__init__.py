@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovconvert.checkpoint import Tensors, construct, fill, mismatches, read_tensors, unexplained
+from ovconvert.checkpoint import construct, fill, mismatches, unexplained
 from ovconvert.errors import ConversionError, UsageError, listing
 from ovconvert.families.indextts2 import layout, parts
 from ovconvert.families.indextts2.assets import write_assets
@@ -51,13 +51,12 @@ class Checkpoint:
 
     def __init__(self, contents: layout.Contents, *, split: bool) -> None:
         self._contents = contents
-        self._tensors: dict[str, Tensors] = dict(contents.tensors)
-        self.variant = "2.5" if "lang_embedding.weight" in self._tensors["gpt"] else "2.0"
+        self._shapes = contents.shapes
+        self.variant = "2.5" if "lang_embedding.weight" in self._shapes["gpt"] else "2.0"
         chosen = parts.PARTS[self.variant]
         if not split:
             chosen = tuple(parts.FULL_SEQUENCE_DECODER if part is parts.DECODER else part for part in chosen)
         if contents.classifier is not None:
-            self._tensors["qwen"] = Tensors(read_tensors(contents.classifier / "model.safetensors"))
             chosen += (parts.EMOTION_CLASSIFIER,)
         self._parts = {part.name: part for part in chosen}
         problems: list[str] = [f"config.yaml lacks {path}" for path in NEEDED if lookup(contents.config, path) is None]
@@ -104,26 +103,21 @@ class Checkpoint:
     def _merged(self, part: parts.Part) -> dict[str, torch.Tensor]:
         """Return what a part reads, under the names of its network; folded tensors are computed here."""
         keys = set(construct(lambda: part.network(self._configs[part.name])).state_dict())
-        return {
-            prefix + key: self._tensors[name][key]
-            for name, prefix in part.reads
-            for key in self._tensors[name]
-            if prefix + key in keys
-        }
+        merged = {}
+        for name, prefix in part.reads:
+            tensors = layout.read_state(self._contents, name)
+            merged |= {prefix + key: tensors[key] for key in tensors if prefix + key in keys}
+        return merged
 
-    def _shapes(self, part: parts.Part) -> dict[str, tuple[int, ...]]:
-        return {
-            prefix + key: shape
-            for name, prefix in part.reads
-            for key, shape in self._tensors[name].shapes().items()
-        }
+    def _shapes_of(self, part: parts.Part) -> dict[str, tuple[int, ...]]:
+        return {prefix + key: shape for name, prefix in part.reads for key, shape in self._shapes[name].items()}
 
     def _configure(self, problems: list[str]) -> dict[str, Any]:
         """Read the sizes of every component from the shapes of its tensors."""
         configs = {}
         for part in self._parts.values():
             try:
-                configs[part.name] = part.configure(self._shapes(part), self._contents)
+                configs[part.name] = part.configure(self._shapes_of(part), self._contents)
             except KeyError as error:
                 files = ", ".join(name for name, _ in part.reads)
                 problems.append(f"{files}: {error} is missing, without which {part.name} has no size")
@@ -133,22 +127,22 @@ class Checkpoint:
 
     def _check_keys(self, problems: list[str]) -> tuple[str, ...]:
         """Compare every state dict with what the networks read; return the keys known to be unused."""
-        used: dict[str, set[str]] = {name: set() for name in self._tensors}
-        patterns: dict[str, list[str]] = {name: [] for name in self._tensors}
+        used: dict[str, set[str]] = {name: set() for name in self._shapes}
+        patterns: dict[str, list[str]] = {name: [] for name in self._shapes}
         for part in self._parts.values():
             if part.name not in self._configs:
                 continue
             module = construct(lambda part=part: part.network(self._configs[part.name]))
             where = " + ".join(name for name, _ in part.reads)
-            problems += mismatches(module, self._shapes(part), f"{where} ({part.name})")
+            problems += mismatches(module, self._shapes_of(part), f"{where} ({part.name})")
             for name, prefix in part.reads:
-                used[name] |= {key for key in self._tensors[name] if prefix + key in module.state_dict()}
+                used[name] |= {key for key in self._shapes[name] if prefix + key in module.state_dict()}
                 patterns[name] += [pattern.removeprefix(prefix) for pattern in module.UNUSED]
         unused: list[str] = []
-        for name, tensors in self._tensors.items():
+        for name, shapes in self._shapes.items():
             if name in parts.DEAD[self.variant]:
                 patterns[name].append("*")
-            known, strange = unexplained(tensors, used[name], patterns[name])
+            known, strange = unexplained(shapes, used[name], patterns[name])
             unused += [f"{name}:{key}" for key in known]
             if len(self._configs) == len(self._parts):  # with a network missing, its keys only seem to be strange
                 problems += [f"{name}: {key} is not known to this version" for key in strange]

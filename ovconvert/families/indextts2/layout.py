@@ -57,7 +57,8 @@ class Contents:
     config: dict[str, Any]
     vocoder_config: dict[str, Any]
     semantic_config: dict[str, Any]
-    tensors: Mapping[str, Tensors]
+    shapes: Mapping[str, dict[str, tuple[int, ...]]]  # of every state dict, weight norm folded
+    paths: Mapping[str, Path]  # of every state dict's file
     matrices: dict[str, Any]
     tokenizer: Path
     classifier: Path | None  # the directory of the emotion classifier, which is optional
@@ -83,12 +84,12 @@ def read(source: Path) -> Contents:
     if problems:
         raise ConversionError(listing(f"{source} is not a whole checkpoint:", dict.fromkeys(problems)))
 
-    tensors = {}
+    shapes = {}
     matrices = {}
     config: dict[str, Any] = {}
     for name, state in STATE_DICTS.items():
         try:
-            tensors[name] = Tensors(read_tensors(found[name], *state.keys))
+            shapes[name] = Tensors(read_tensors(found[name], *state.keys)).shapes()
         except ConversionError as error:
             problems.append(str(error))
     for name in MATRICES:
@@ -104,19 +105,29 @@ def read(source: Path) -> Contents:
         raise ConversionError(listing(f"the checkpoint {source} cannot be read:", dict.fromkeys(problems)))
 
     classifier = locate(source, QWEN.places)
+    if classifier is not None:
+        found["qwen"] = classifier
+        shapes["qwen"] = Tensors(read_tensors(classifier)).shapes()
     semantic_config = locate(source, tuple(f"{place}/config.json" for place in W2V_BERT))
-    files = {*found.values(), *(path for path in (classifier, semantic_config) if path)}
+    files = {*found.values(), *([semantic_config] if semantic_config else [])}
     return Contents(
         source=source,
         config=config,
         vocoder_config=_json(found["vocoder config"]),
         semantic_config=_json(semantic_config) if semantic_config else {},
-        tensors=tensors,
+        shapes=shapes,
+        paths=found,
         matrices=matrices,
         tokenizer=found["tokenizer"],
         classifier=classifier.parent if classifier else None,
         files=tuple(sorted(files)),
     )
+
+
+def read_state(contents: Contents, name: str) -> Tensors:
+    """Return a state dict, memory-mapped. It is opened anew each time, so that what was read of it can be given back."""
+    keys = STATE_DICTS[name].keys if name in STATE_DICTS else QWEN.keys
+    return Tensors(read_tensors(contents.paths[name], *keys))
 
 
 def _matrix(path: Path) -> Any:

@@ -1,0 +1,36 @@
+"""Runs packages: OpenVINO and NumPy, no PyTorch.
+
+    from ovconvert.runtime import Request, open_package
+
+    model = open_package(Path("indextts2-fp16"))
+    speech = model.speak("Good morning.", Request(voice=Path("voice.wav")))
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ovconvert.errors import UsageError
+from ovconvert.runtime.request import Request
+
+if TYPE_CHECKING:
+    from ovconvert.runtime.speech import SpeechProgram
+
+__all__ = ["Request", "open_package"]
+
+
+def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path | None = None) -> SpeechProgram:
+    """Return the program of the package at `directory`; graphs are compiled when first used.
+
+    `threads` limits the inference engine, `cache_dir` keeps compiled graphs between runs. Raises UsageError if there is no
+    package or no program for its family, IntegrityError if the package is damaged.
+    """
+    from ovconvert.runtime.engine import Engine
+
+    engine = Engine(Path(directory), threads=threads, cache_dir=cache_dir)
+    name = f"{__name__}.programs.{engine.manifest.family}"
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(f"this version has no program for packages of the family {engine.manifest.family!r}")
+    return cast("SpeechProgram", importlib.import_module(name).Program(engine))

@@ -1,0 +1,149 @@
+"""IndexTTS2, versions 2.0 and 2.5: text and a reference recording to speech."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import numpy as np
+
+from ovconvert.errors import UsageError
+from ovconvert.package import ASSETS
+from ovconvert.runtime import audio
+from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.programs.indextts2.classifier import COMPONENT as CLASSIFIER
+from ovconvert.runtime.programs.indextts2.classifier import EmotionClassifier
+from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, blend, scaled
+from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
+from ovconvert.runtime.programs.indextts2.texts import Texts
+from ovconvert.runtime.programs.indextts2.voices import Voice, Voices
+from ovconvert.runtime.request import Request
+from ovconvert.runtime.speech import Chunk, Speech
+
+Report = Callable[[str, int, int], None]
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
+class Program:
+    """Speech by an IndexTTS2 package.
+
+    Voices, and the emotion vectors of recordings, are computed once and remembered. One utterance runs at a time.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        assets = engine.directory / ASSETS
+        self._engine = engine
+        self._settings: dict[str, Any] = json.loads((assets / "config.json").read_text(encoding="utf-8"))
+        self._assets = assets
+        self._texts = Texts(self._settings, assets)
+        self._voices = Voices(engine, self._settings)
+        self._matrix = EmotionMatrix(self._settings, assets)
+        self._synthesis: Synthesis | None = None
+        self._classifier: EmotionClassifier | None = None
+
+    def register(self, path: Path, max_seconds: float = Request.max_reference_seconds) -> Voice:
+        """Compute and remember the voice in the recording at `path`, so that the first request need not."""
+        self._voices.emotion(path, max_seconds)
+        return self._voices.voice(path, max_seconds)
+
+    def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Iterator[Chunk]:
+        """Yield the audio of `text` segment by segment; while one is consumed, the next is made.
+
+        Raises UsageError for a text or a recording that cannot be spoken (with), before anything is computed.
+        """
+        segments = self._texts.segments(text, request)
+        path = _required(request.voice)
+        voice = self._voices.voice(path, request.max_reference_seconds)
+        emotion = self._emotion(text, voice, request)
+        if self._synthesis is None:
+            self._synthesis = Synthesis(self._engine, self._settings)
+        made = self._synthesis.chunks(segments, voice, emotion, request, on_progress)
+        return _ahead(made)
+
+    def speak(self, text: str, request: Request, on_progress: Report = _quiet) -> Speech:
+        """Return the audio of `text`. Raises as `stream` does."""
+        start = time.perf_counter()
+        before = dict(self._engine.seconds)
+        first = 0.0
+        chunks = []
+        for chunk in self.stream(text, request, on_progress):
+            first = first or time.perf_counter() - start
+            chunks.append(chunk)
+        spent = {name: seconds - before.get(name, 0.0) for name, seconds in self._engine.seconds.items()}
+        samples = audio.join([chunk.samples for chunk in chunks], chunks[0].silence)
+        notes = tuple(
+            f"segment {number} reached the limit of {chunk.tokens} tokens: {chunk.text!r}"
+            for number, chunk in enumerate(chunks, 1)
+            if not chunk.finished
+        )
+        return Speech(samples, chunks[0].sample_rate, {k: v for k, v in spent.items() if v > 0.0}, first, notes)
+
+    def _emotion(self, text: str, voice: Voice, request: Request) -> np.ndarray:
+        """Return the emotion vector (1, width) that a request asks for (spec section 9)."""
+        path = request.emotion_voice or _required(request.voice)
+        heard = self._voices.emotion(path, request.max_reference_seconds)
+        rng = np.random.default_rng([request.seed, 2**32])
+        weights = request.emotion_vector
+        if request.emotion_text is not None:
+            weights = self._read_emotion(request.emotion_text or text, rng)
+        if weights is not None:
+            chosen = scaled(weights, request.emotion_alpha)
+            return self._matrix.mix(chosen, voice.style, heard, rng if request.emotion_random else None)
+        if request.emotion_voice is None or request.emotion_alpha == 1.0:
+            return heard
+        own = self._voices.emotion(_required(request.voice), request.max_reference_seconds)
+        return blend(own, heard, request.emotion_alpha)
+
+    def _read_emotion(self, text: str, rng: np.random.Generator) -> tuple[float, ...]:
+        if not self._engine.manifest.has(CLASSIFIER):
+            raise UsageError(
+                "this package has no emotion classifier, so emotion cannot be read from text; give an emotion vector, or "
+                "export a checkpoint that has one"
+            )
+        if self._classifier is None:
+            self._classifier = EmotionClassifier(self._engine, self._settings[CLASSIFIER], self._assets)
+        return self._classifier.scores(text, rng)
+
+
+def _required(voice: Path | None) -> Path:
+    if voice is None:
+        raise UsageError("no voice: give a reference recording with --voice")
+    return Path(voice)
+
+
+def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield `chunks` while a thread makes the next one. It is at most one ahead, and stops when nobody listens."""
+    ready: Queue[Chunk | BaseException | None] = Queue(maxsize=1)
+    left = threading.Event()
+
+    def make() -> None:
+        try:
+            for chunk in chunks:
+                if left.is_set():
+                    return
+                ready.put(chunk)
+            ready.put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+            ready.put(error)
+
+    worker = threading.Thread(target=make, name="segments", daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        while worker.is_alive():
+            while not ready.empty():
+                ready.get()
+            worker.join(timeout=0.05)

@@ -1,0 +1,179 @@
+"""One segment of text to audio: codes, latents, content, mel, waveform (spec sections 10 to 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ovconvert.runtime.cache import Step, open_step
+from ovconvert.runtime.decode import Sampling, generate
+from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.programs.indextts2.texts import Segment
+from ovconvert.runtime.programs.indextts2.voices import Voice
+from ovconvert.runtime.request import Request
+from ovconvert.runtime.resize import nearest_index
+from ovconvert.runtime.solve import initial_noise, solve_euler, uniform_times
+from ovconvert.runtime.speech import Chunk
+
+PLACEHOLDER = 1  # the id that stands for each prefix position in the history of the repetition penalty (section 11)
+SKIPPED = 1  # the decoding loop of the original goes from position 0 to position 2 (section 10.3)
+
+Report = Callable[[str, int, int], None]
+
+
+class Synthesis:
+    """Makes the audio of segments, one after the other, on one decoder step."""
+
+    def __init__(self, engine: Engine, settings: Mapping[str, Any]) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._step: Step = open_step(engine, "decoder")
+
+    def chunks(
+        self,
+        segments: Sequence[Segment],
+        voice: Voice,
+        emotion: np.ndarray,
+        request: Request,
+        on_progress: Report,
+    ) -> Iterator[Chunk]:
+        """Yield the audio of every segment. Segment i draws from its own generator, seeded by (seed, i)."""
+        rate = self._engine.manifest.sample_rate
+        silence = rate * request.silence_ms // 1000
+        for number, segment in enumerate(segments):
+            rng = np.random.default_rng([request.seed, number])
+            prefix = self._prefix(segment, voice, emotion)
+            codes, finished = self._decode(prefix, request, rng, on_progress)
+            if len(codes):
+                content = self._content(prefix, codes)
+                mel = self._solve(content, len(codes), voice, request, rng, on_progress)
+                samples = self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1)
+            else:
+                samples = np.zeros(0, np.float32)
+            last = number == len(segments) - 1
+            yield Chunk(samples, rate, segment.text, len(codes), 0 if last and number else silence, finished)
+
+    def _prefix(self, segment: Segment, voice: Voice, emotion: np.ndarray) -> np.ndarray:
+        """Return what the decoder reads before the first code, (1, positions, width)."""
+        inputs = {"emotion": emotion, "text_ids": np.array([segment.ids], np.int64)}
+        if voice.conditioning is None:
+            inputs |= {"style": voice.style, "language": np.array([segment.language], np.int64)}
+        else:
+            inputs |= {"conditioning": voice.conditioning}
+        return self._engine.run("text_embeddings", **inputs)["inputs_embeds"]
+
+    def _embed(self, codes: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return (rows, columns, width) of codes at positions, both (rows, columns)."""
+        ids = {"codes": codes.astype(np.int64), "position_ids": positions.astype(np.int64)}
+        return self._engine.run("speech_embeddings", **ids)["inputs_embeds"]
+
+    def _decode(
+        self, prefix: np.ndarray, request: Request, rng: np.random.Generator, on_progress: Report
+    ) -> tuple[np.ndarray, bool]:
+        """Return (codes (n,) without the stop token, whether the model stopped by itself)."""
+        start, stop = self._settings["start_speech"], self._settings["stop_speech"]
+        # the position table of the model is an upper limit of its own
+        limit = min(request.max_new_tokens, self._settings["speech_positions"] - 1 - SKIPPED)
+        sampling = Sampling(
+            do_sample=request.do_sample,
+            num_beams=request.num_beams,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            temperature=request.temperature,
+            repetition_penalty=request.repetition_penalty,
+            length_penalty=request.length_penalty,
+            max_new_tokens=limit,
+        )
+
+        def embed(codes: np.ndarray, position: int) -> np.ndarray:
+            return self._embed(codes, np.full(codes.shape, position + 1 + SKIPPED))
+
+        first = self._embed(np.array([[start]]), np.zeros((1, 1)))
+        generation = generate(
+            _Decoder(self._step),
+            np.concatenate([prefix, first], 1),
+            embed,
+            sampling,
+            eos_token_id=stop,
+            history=[PLACEHOLDER] * prefix.shape[1] + [start],
+            rng=rng,
+            on_token=lambda count: on_progress("decoder", count, limit),
+        )
+        codes = np.asarray(generation.codes, np.int64)
+        ends = np.flatnonzero(codes == stop)
+        return (codes[: ends[0]], True) if len(ends) else (codes, generation.finished)
+
+    def _content(self, prefix: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Return the content features of codes: with the latents of a second pass (section 10.4), or decoded (2.5)."""
+        row = codes[None]
+        if self._engine.manifest.has("semantic_decoder"):
+            return self._engine.run("semantic_decoder", codes=row)["content"]
+        start, stop = self._settings["start_speech"], self._settings["stop_speech"]
+        whole = np.array([[start, *codes, stop]])
+        speech = self._embed(whole, np.arange(whole.shape[1])[None])
+        self._step.reset()
+        hidden = self._step(inputs_embeds=np.concatenate([prefix, speech], 1))["last_hidden_state"]
+        latent = hidden[:, prefix.shape[1] : prefix.shape[1] + len(codes)]
+        return self._engine.run("latent_projector", latent=np.ascontiguousarray(latent), codes=row)["content"]
+
+    def _solve(
+        self,
+        content: np.ndarray,
+        count: int,
+        voice: Voice,
+        request: Request,
+        rng: np.random.Generator,
+        on_progress: Report,
+    ) -> np.ndarray:
+        """Return the mel (1, bands, frames) of the content of `count` codes, in the voice (sections 12 and 13)."""
+        repeat, ratio = self._settings["content_per_code"], self._settings["length_ratio"]
+        frames = max(int(count * repeat * ratio / request.speed), 1)
+        index = nearest_index(content.shape[1], frames)
+        condition = self._engine.run("length_regulator", content=content, index=index)["condition"]
+        heard = voice.mel.shape[2]
+        total = heard + frames
+        mu = np.concatenate([voice.prompt, condition], 1)
+        prompt = np.zeros((1, voice.mel.shape[1], total), np.float32)
+        prompt[:, :, :heard] = voice.mel
+        strength = request.guidance
+        mask, weights = ([1.0, 0.0], [1.0 + strength, -strength]) if strength else ([1.0], [1.0])
+        constant = {
+            "prompt": prompt,
+            "mu": mu,
+            "style": voice.style,
+            "branch_mask": np.array(mask, np.float32),
+            "branch_weights": np.array(weights, np.float32),
+        }
+
+        def velocity(x: np.ndarray, t: float) -> np.ndarray:
+            moment = np.array([t], np.float32)
+            return self._engine.run("flow_estimator", x=x, t=moment, **constant)["velocity"]
+
+        mel = solve_euler(
+            velocity,
+            initial_noise(rng, prompt.shape),
+            uniform_times(request.steps),
+            heard,
+            on_step=lambda step: on_progress("flow_estimator", step, request.steps),
+        )
+        return np.ascontiguousarray(mel[:, :, heard:])
+
+
+class _Decoder:
+    """The decoder step as the decoding loop calls it."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._step.reset()
+
+    def __call__(self, inputs_embeds: np.ndarray, beam_idx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (logits (rows, codes) of the last position, hidden states (rows, positions, width))."""
+        result = self._step(beam_idx, inputs_embeds=inputs_embeds)
+        logits = result["logits"]
+        # a decoder that was not split gives the logits of all positions
+        return (logits if logits.ndim == 2 else logits[:, -1]), result["last_hidden_state"]

@@ -1,0 +1,51 @@
+"""What a speech program offers and gives: audio by segment, or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ovconvert.runtime.request import Request
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Audio of one segment, float32 mono in [-1, 1]; `silence` samples of nothing follow it before the next."""
+
+    samples: np.ndarray
+    sample_rate: int
+    text: str
+    tokens: int
+    silence: int
+    finished: bool  # False: the segment reached the length limit before the model ended it
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A whole utterance, and the seconds that each component took."""
+
+    samples: np.ndarray
+    sample_rate: int
+    timings: dict[str, float] = field(default_factory=dict)
+    first_audio_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def audio_seconds(self) -> float:
+        """Length of the audio."""
+        return len(self.samples) / self.sample_rate
+
+
+class SpeechProgram(Protocol):
+    """How the components of a family make speech."""
+
+    def stream(
+        self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...
+    ) -> Iterator[Chunk]:
+        """Yield the audio of `text` segment by segment, each as soon as it is made."""
+
+    def speak(self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...) -> Speech:
+        """Return the audio of `text`, segments joined."""
