@@ -74,5 +74,6 @@ def open_checkpoint(source: Path, family: str = AUTO, *, split: bool = True) -> 
         if find(name).recognises(source):
             return find(name).open_checkpoint(source, split=split)
     raise ConversionError(
-        f"{source} is not a checkpoint of a known family ({', '.join(names())}); name one with --family to see what is missing"
+        f"{source} is not a checkpoint of a known family ({', '.join(names())}); "
+        "name one with --family to see what is missing"
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 CONSTANT = re.compile(rb'(<data [^>]*?offset=")(\d+)(" size=")(\d+)(")')
+COUNTED = re.compile(r"[A-Za-z0-9]+_\d+(_compressed)?")
 ALIGNMENT = 64
 SMALL = 4096  # values
 
@@ -30,7 +31,18 @@ def save_ir(model: ov.Model, xml: Path, *, weight_format: str, runtime_options: 
     for key, value in runtime_options.items():
         model.set_rt_info(value, ["runtime_options", key])
     model.set_rt_info(weight_format, ["ovconvert", "weight_format"])
+    _number_names(model)
     ov.save_model(model, xml, compress_to_fp16=False)
+
+
+def _number_names(model: ov.Model) -> None:
+    """Give operations without a name of their own one by their place in the graph.
+
+    OpenVINO numbers them by a counter of the process, so that the same model would never give the same file twice.
+    """
+    for place, node in enumerate(model.get_ordered_ops()):
+        if node.get_type_name() != "Parameter" and COUNTED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}:{place}")
 
 
 def _compress(model: ov.Model) -> None:
@@ -95,9 +107,7 @@ def share_weights(xml: Path, owner: Path) -> int:
 
 def _constants(xml: Path) -> dict[tuple[int, bytes], int]:
     """Return {(size, digest): offset} of the constants of an IR."""
-    return {
-        (size, digest): offset for offset, size, digest in _constants_of(xml.read_bytes(), xml.with_suffix(".bin"))
-    }
+    return {(size, digest): offset for offset, size, digest in _constants_of(xml.read_bytes(), xml.with_suffix(".bin"))}
 
 
 def _constants_of(text: bytes, weights: Path) -> list[tuple[int, int, bytes]]:

@@ -68,7 +68,7 @@ def _plain_attention() -> Iterator[None]:
         unregister_custom_op_symbolic(name, OPSET)
 
 
-def _attention_symbolic(  # noqa: PLR0913, PLR0917 - the signature is PyTorch's
+def _attention_symbolic(
     graph: Any,
     query: Any,
     key: Any,

@@ -1,1 +1,4 @@
-"""Judges read a package and write a report: `Options`, `requires(package, options)`, `run(package, options, progress)`."""
+"""Judges read a package and write a report.
+
+Each has `Options`, `requires(package_dir, options)` and `run(package_dir, options, progress)`.
+"""

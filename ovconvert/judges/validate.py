@@ -33,7 +33,11 @@ class Options:
 def requires(package_dir: Path, options: Options) -> list[str]:
     """Return what is wrong with the options."""
     have = {packed.component.name for packed in package.load(package_dir).components}
-    return [f"no component {name!r} in the package; have: {', '.join(sorted(have))}" for name in options.components if name not in have]
+    return [
+        f"no component {name!r} in the package; have: {', '.join(sorted(have))}"
+        for name in options.components
+        if name not in have
+    ]
 
 
 def run(package_dir: Path, options: Options, progress: Progress = silent) -> Report:
@@ -42,7 +46,9 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     Raises IntegrityError if a golden file, or any file that it needs, is not the one that the manifest names.
     """
     manifest = package.load(package_dir)
-    chosen = [packed for packed in manifest.components if packed.component.name in options.components or not options.components]
+    chosen = [
+        packed for packed in manifest.components if packed.component.name in options.components or not options.components
+    ]
     rows: list[Measurement] = []
     engine = Engine(package_dir, threads=options.threads)
     for done, packed in enumerate(chosen):
@@ -53,9 +59,9 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         cases = golden.Cases.load(package_dir / packed.golden)
         for form in packed.graphs:
             rows += _replay(engine, packed, form, cases, floor)
+            engine.release(name)  # one form in memory at a time
         if "trace" in cases.names():
             rows += _compare_forms(engine, packed, cases, floor)
-        engine.release(name)
     progress("done", len(chosen), len(chosen))
     return Report("validate", str(package_dir), describe(), tuple(rows), asdict(options))
 
@@ -74,9 +80,7 @@ def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
     return 20.0 * float(np.log10(signal / noise)) if signal else -np.inf
 
 
-def _replay(
-    engine: Engine, packed: PackedComponent, form: str, cases: golden.Cases, floor: float
-) -> Iterator[Measurement]:
+def _replay(engine: Engine, packed: PackedComponent, form: str, cases: golden.Cases, floor: float) -> Iterator[Measurement]:
     """Yield a row per case and output. The stateful form has no cache to set, so it replays the token trace alone."""
     name = packed.component.name
     if form == "stateful":
@@ -97,9 +101,7 @@ def _replay(
             yield _row(f"{name} ({form})", f"{case}: {sizes}", "present.*", joined[0], joined[1], floor)
 
 
-def _compare_forms(
-    engine: Engine, packed: PackedComponent, cases: golden.Cases, floor: float
-) -> Iterator[Measurement]:
+def _compare_forms(engine: Engine, packed: PackedComponent, cases: golden.Cases, floor: float) -> Iterator[Measurement]:
     """Yield the token trace of every form against PyTorch, and the tokens of the forms against each other."""
     component = packed.component
     outputs = cases.outputs("trace")
@@ -118,6 +120,7 @@ def _compare_forms(
             pair = [np.concatenate([value.ravel() for value in values]) for values in (expected, found[port.name])]
             yield _row(f"{component.name} ({form})", f"trace: {calls} calls", port.name, pair[0], pair[1], floor)
         tokens[form] = [int(logits.argmax()) for logits in found[component.outputs[0].name]]
+        engine.release(component.name)
     reference = [int(outputs[f"{call}.{component.outputs[0].name}"].argmax()) for call in range(calls)]
     for form, chosen in tokens.items():
         same = sum(left == right for left, right in zip(reference, chosen, strict=True))
@@ -142,9 +145,7 @@ def _row(subject: str, case: str, output: str, expected: np.ndarray, found: np.n
 
 def _sizes(ports: tuple[Port, ...], inputs: Mapping[str, np.ndarray]) -> str:
     """Return the sizes of the dynamic axes in a case, as `mel_frames=24`."""
-    sizes = {
-        axis: inputs[port.name].shape[number] for port in ports for number, axis in port.dynamic_axes().items()
-    }
+    sizes = {axis: inputs[port.name].shape[number] for port in ports for number, axis in port.dynamic_axes().items()}
     return " ".join(f"{axis}={size}" for axis, size in sizes.items()) or "fixed"
 
 

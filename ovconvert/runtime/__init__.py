@@ -1,14 +1,15 @@
 """Runs packages: OpenVINO and NumPy, no PyTorch.
 
-    from ovconvert.runtime import Request, open_package
+from ovconvert.runtime import Request, open_package
 
-    model = open_package(Path("indextts2-fp16"))
-    speech = model.speak("Good morning.", Request(voice=Path("voice.wav")))
+model = open_package(Path("my-package"))
+speech = model.speak("Good morning.", Request(voice=Path("voice.wav")))
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 

@@ -1,1 +1,4 @@
-"""Stages read one artefact and write another: `Options`, `requires(source, options)`, `run(source, dest, options, progress)`."""
+"""Stages read one artefact and write another.
+
+Each has `Options`, `requires(source, options)` and `run(source, dest, options, progress)`.
+"""

@@ -80,7 +80,7 @@ def export_component(
     module = checkpoint.build(component.name)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     path = dest / ONNX / f"{component.name}_model.onnx"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     record = _record_golden(checkpoint, component, module, dest, options.seed)
     simplified = _to_onnx(module, component, record, path)
     del module
@@ -110,9 +110,7 @@ def export_component(
     return entry, lineage, cost
 
 
-def _record_golden(
-    checkpoint: Checkpoint, component: Component, module: torch.nn.Module, dest: Path, seed: int
-) -> str:
+def _record_golden(checkpoint: Checkpoint, component: Component, module: torch.nn.Module, dest: Path, seed: int) -> str:
     """Run the PyTorch module at every size of its axes; return the name of the file that keeps inputs and outputs."""
     cases = golden.Cases()
     for number, sizes in enumerate(golden.sizes(component, checkpoint.family.dims)):
@@ -134,9 +132,7 @@ def _record_golden(
     return name
 
 
-def _run(
-    module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _run(module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     import torch
 
     with torch.inference_mode():

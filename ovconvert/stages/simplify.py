@@ -132,7 +132,7 @@ def compare(before: Path, after: Path, shapes: Mapping[str, tuple[int, ...]]) ->
     for port in results[0]:
         name = port.get_any_name()
         expected, found = results[0][port], results[1][name]
-        errors[name] = float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-30))
+        errors[name] = float(np.linalg.norm(found - expected)) / max(float(np.linalg.norm(expected)), 1e-30)
     worst = max(errors, key=lambda name: errors[name])
     if not errors[worst] <= TOLERANCE:
         raise ParityError(

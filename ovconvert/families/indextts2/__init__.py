@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ FLOORS = {"fp32": 80.0, "fp16": 50.0}  # dB against PyTorch; reports/notes/parit
 
 def recognises(source: Path) -> bool:
     """Tell whether `source` has the two files that only this family has side by side."""
-    return (source / "gpt.pth").is_file() and (source / "s2mel.pth").is_file()
+    return layout.locate(source, layout.GPT) is not None and (source / "s2mel.pth").is_file()
 
 
 def open_checkpoint(source: Path, *, split: bool = True) -> Checkpoint:
@@ -80,7 +81,7 @@ class Checkpoint:
     def build(self, component: str, *, split: bool = True) -> torch.nn.Module:
         """Return the network of a component with its weights."""
         part = self._parts[component]
-        return fill(construct(lambda: part.network(self._configs[component])), self._merged(part))
+        return fill(construct(partial(part.network, self._configs[component])), self._merged(part))
 
     def example(self, component: str, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return valid inputs of a component at `sizes`, its cache not included."""
@@ -102,8 +103,8 @@ class Checkpoint:
 
     def _merged(self, part: parts.Part) -> dict[str, torch.Tensor]:
         """Return what a part reads, under the names of its network; folded tensors are computed here."""
-        keys = set(construct(lambda: part.network(self._configs[part.name])).state_dict())
-        merged = {}
+        keys = set(construct(partial(part.network, self._configs[part.name])).state_dict())
+        merged: dict[str, torch.Tensor] = {}
         for name, prefix in part.reads:
             tensors = layout.read_state(self._contents, name)
             merged |= {prefix + key: tensors[key] for key in tensors if prefix + key in keys}
@@ -132,7 +133,7 @@ class Checkpoint:
         for part in self._parts.values():
             if part.name not in self._configs:
                 continue
-            module = construct(lambda part=part: part.network(self._configs[part.name]))
+            module = construct(partial(part.network, self._configs[part.name]))
             where = " + ".join(name for name, _ in part.reads)
             problems += mismatches(module, self._shapes_of(part), f"{where} ({part.name})")
             for name, prefix in part.reads:

@@ -80,7 +80,9 @@ def contradictions(config: Mapping[str, Any], configs: Configs, emotions: Mappin
             continue
         found = agreement.value(configs[agreement.component])
         if stated != found:
-            problems.append(f"config.yaml says {agreement.path} = {stated}, the tensors of {agreement.component} say {found}")
+            problems.append(
+                f"config.yaml says {agreement.path} = {stated}, the tensors of {agreement.component} say {found}"
+            )
     for maker, made, taker, taken, what in FEEDS:
         if maker in configs and taker in configs:
             left, right = made(configs[maker]), taken(configs[taker])
@@ -110,4 +112,3 @@ def _matrices(config: Mapping[str, Any], configs: Configs, shapes: Mapping[str, 
             if shapes[name] != expected:
                 problems.append(f"the {name} matrix is {list(shapes[name])}; emo_num and {component} make {list(expected)}")
     return problems
-

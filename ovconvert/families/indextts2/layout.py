@@ -25,18 +25,23 @@ class StateDict:
 
 # The reference keeps the four auxiliary models under hf_cache/; their own repositories have other folders.
 W2V_BERT = ("hf_cache/w2v-bert-2.0", "w2v-bert-2.0")
+GPT = ("gpt.pth", "gpt.safetensors")
 BIGVGAN = ("hf_cache/bigvgan", "bigvgan", ".")
 STATE_DICTS: dict[str, StateDict] = {
-    "gpt": StateDict(("gpt.pth",), ("(model)",)),
+    "gpt": StateDict(GPT, ("(model)",)),
     "cfm": StateDict(("s2mel.pth",), ("net", "cfm")),
     "length_regulator": StateDict(("s2mel.pth",), ("net", "length_regulator")),
     "gpt_layer": StateDict(("s2mel.pth",), ("net", "gpt_layer")),
     "codec": StateDict(
         ("hf_cache/semantic_codec_model.safetensors", "semantic_codec/model.safetensors", "codec.pth"), ("(model)",)
     ),
-    "campplus": StateDict(("hf_cache/campplus_cn_common.bin", "campplus_cn_common.bin")),
+    "campplus": StateDict(
+        tuple(f"{place}campplus_cn_common.{kind}" for place in ("hf_cache/", "") for kind in ("bin", "safetensors"))
+    ),
     "bigvgan": StateDict(tuple(f"{place}/bigvgan_generator.pt" for place in BIGVGAN), ("generator",)),
-    "w2v_bert": StateDict(tuple(f"{place}/model.safetensors" for place in W2V_BERT)),
+    "w2v_bert": StateDict(
+        tuple(f"{place}/{name}" for place in W2V_BERT for name in ("model.safetensors", "pytorch_model.bin"))
+    ),
     "w2v_stats": StateDict(("wav2vec2bert_stats.pt",)),
 }
 QWEN = StateDict(("qwen0.6bemo4-merge/model.safetensors",))

@@ -197,9 +197,7 @@ def make_checkpoint(dest: Path, *, size: str, seed: int, variant: str = "") -> N
 
 def published(size: str, variant: str) -> dict[str, dict[str, tuple[int, ...]]]:
     """Return {state dict: {key: shape}} of a checkpoint, as it is stored, weight norm not folded."""
-    return {
-        name: _stored(name, shapes) for name, shapes in _folded(SIZES[size], variant).items()
-    }
+    return {name: _stored(name, shapes) for name, shapes in _folded(SIZES[size], variant).items()}
 
 
 def _folded(sizes: Sizes, variant: str) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -302,9 +300,7 @@ def _with_resampling(config: semantic_codec.SemanticCodecConfig) -> semantic_cod
 
 def _vocoder(sizes: Sizes) -> bigvgan.BigVganConfig:
     kernels = tuple(2 * rate for rate in RATES)
-    return bigvgan.BigVganConfig(
-        80, sizes.vocoder_channels, RATES, kernels, (3, 7, 11), (1, 3, 5), False, True, False
-    )
+    return bigvgan.BigVganConfig(80, sizes.vocoder_channels, RATES, kernels, (3, 7, 11), (1, 3, 5), False, True, False)
 
 
 def _shapes(network: Callable[[], torch.nn.Module]) -> dict[str, tuple[int, ...]]:
@@ -340,9 +336,7 @@ def _files(sizes: Sizes, seed: int, variant: str) -> dict[str, Callable[[Path], 
         import torch
         from safetensors.torch import save_file
 
-        return lambda path: save_file(
-            {key: value.to(getattr(torch, dtype)) for key, value in state(name).items()}, path
-        )
+        return lambda path: save_file({key: value.to(getattr(torch, dtype)) for key, value in state(name).items()}, path)
 
     codec: dict[str, Callable[[Path], None]] = (
         {"hf_cache/semantic_codec_model.safetensors": safe("codec")}
@@ -352,9 +346,7 @@ def _files(sizes: Sizes, seed: int, variant: str) -> dict[str, Callable[[Path], 
     rows = sum(EMOTION_GROUPS)
     return {
         "gpt.pth": pickled(lambda: state("gpt")),
-        "s2mel.pth": pickled(
-            lambda: {"net": {name: state(name) for name in ("cfm", "length_regulator", "gpt_layer")}}
-        ),
+        "s2mel.pth": pickled(lambda: {"net": {name: state(name) for name in ("cfm", "length_regulator", "gpt_layer")}}),
         **codec,
         "hf_cache/campplus_cn_common.bin": pickled(lambda: state("campplus")),
         "hf_cache/bigvgan/bigvgan_generator.pt": pickled(lambda: {"generator": state("bigvgan")}),
@@ -381,7 +373,7 @@ def _draw(name: str, key: str, shape: tuple[int, ...], sizes: Sizes, seed: int) 
     if constant is not None:
         return torch.from_numpy(constant)
     rng = np.random.Generator(np.random.Philox((seed << 32) | zlib.crc32(f"{name}/{key}".encode())))
-    values = rng.standard_normal(shape, dtype=np.float32)
+    values: np.ndarray = rng.standard_normal(shape, dtype=np.float32)
     if key.endswith(("running_var", "var")):
         values = 0.5 + 0.5 * np.abs(values)
     elif key.endswith("weight_g") or (key.endswith((".weight", ".gamma")) and len(shape) == 1):
@@ -418,8 +410,10 @@ def _constant(key: str, shape: tuple[int, ...]) -> np.ndarray | None:
 def _kaiser_sinc(taps: int) -> np.ndarray:
     """Return the low-pass of the alias-free activation: cutoff 0.25, transition half-width 0.3 (spec section 14)."""
     attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * 0.3 + 7.95
-    beta = 0.1102 * (attenuation - 8.7) if attenuation > 50 else 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (
-        attenuation - 21
+    beta = (
+        0.1102 * (attenuation - 8.7)
+        if attenuation > 50
+        else 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
     )
     position = np.arange(-(taps // 2), taps // 2) + 0.5
     response = 2 * 0.25 * np.kaiser(taps, beta) * np.sinc(2 * 0.25 * position)

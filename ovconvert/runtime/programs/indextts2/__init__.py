@@ -131,7 +131,7 @@ def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
                     return
                 ready.put(chunk)
             ready.put(None)
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+        except BaseException as error:
             ready.put(error)
 
     worker = threading.Thread(target=make, name="segments", daemon=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 def blend(speaker: np.ndarray, emotion: np.ndarray, alpha: float) -> np.ndarray:
     """Return speaker + alpha (emotion - speaker), all (1, width)."""
-    return (speaker + np.float32(alpha) * (emotion - speaker)).astype(np.float32)
+    return np.asarray(speaker + np.float32(alpha) * (emotion - speaker), np.float32)
 
 
 def scaled(weights: Sequence[float], alpha: float) -> list[float]:
@@ -37,13 +37,11 @@ class EmotionMatrix:
         """Return (1, width): per emotion the stored vector of the speaker nearest to `style` (1, 192), weighted, and the
         rest to a sum of one filled up with `audio_emotion` (1, width). With `rng`, the rows are drawn instead.
         """
-        rows = [
-            _nearest(group, style[0]) if rng is None else int(rng.integers(len(group))) for group in self._speakers
-        ]
+        rows = [_nearest(group, style[0]) if rng is None else int(rng.integers(len(group))) for group in self._speakers]
         chosen = np.stack([group[row] for group, row in zip(self._emotions, rows, strict=True)])
         weight = np.asarray(weights, np.float32)
         mixed = (weight[:, None] * chosen).sum(0, keepdims=True) + (1 - weight.sum()) * audio_emotion
-        return mixed.astype(np.float32)
+        return np.asarray(mixed, np.float32)
 
 
 def _nearest(rows: np.ndarray, style: np.ndarray) -> int:
