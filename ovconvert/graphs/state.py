@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 BEAM_IDX = "beam_idx"
+MASK = 3  # its place among the inputs of ScaledDotProductAttention
 
 
 def make_stateful(model: ov.Model, cache: CacheSpec) -> ov.Model:
@@ -44,5 +45,20 @@ def make_stateful(model: ov.Model, cache: CacheSpec) -> ov.Model:
     for node in stateful.get_ops():
         if node.get_type_name() == "ReadValue":
             node.set_arguments([ops.broadcast(ops.constant(np.float32(0)), empty)])
+    _widen_masks(stateful)
     stateful.validate_nodes_and_infer_types()
     return stateful
+
+
+def _widen_masks(model: ov.Model) -> None:
+    """Give attention without a mask, which the fusion writes as a scalar zero, one of four axes.
+
+    The CPU plugin refuses a scalar mask once it has fused the cache into the attention.
+    """
+    from openvino import opset13 as ops
+
+    for node in model.get_ops():
+        if node.get_type_name() == "ScaledDotProductAttention" and node.get_input_size() > MASK:
+            mask = node.input_value(MASK)
+            if mask.get_partial_shape().rank.get_length() == 0:
+                node.input(MASK).replace_source_output(ops.unsqueeze(mask, ops.constant(np.arange(4))).output(0))
