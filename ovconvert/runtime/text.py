@@ -223,22 +223,6 @@ def normalize_v2(text: str, glossary: Glossary | None = None) -> str:
     return annotations.reveal(map_marks(text, MARKS[path]))
 
 
-def prepare_v2(
-    text: str,
-    pieces: Callable[[str], list[str]],
-    *,
-    limit: int = 120,
-    glossary: Glossary | None = None,
-    quick_first: int = 0,
-    max_characters: int = 5000,
-) -> list[list[str]]:
-    """Return `text` as segments of pieces, all of section 15. `pieces` is the tokenizer's. Raises as `check_text` does."""
-    text = check_text(text, max_characters)
-    if len(text) > 1:
-        text = split_ideographs(normalize_v2(text, glossary))
-    return segment_pieces(pieces(text), limit, quick_first=quick_first)
-
-
 def split_ideographs(text: str) -> str:
     """Return `text` in upper case with every East Asian character a word of its own (section 15.2)."""
     parts = (part.strip() for part in SPLIT.split(text))

@@ -11,7 +11,7 @@ from typing import Protocol
 from ovconvert.errors import IntegrityError
 
 # What the speech vocabularies that grew out of Whisper's add to their ranks, in order; languages follow the first two.
-# With 99 languages and 58836 ranks it is the 60509 tokens that version 2.5 declares.
+# With 99 languages (the first of Whisper's own list) and 58836 ranks it is the 60509 tokens that version 2.5 declares.
 BEFORE_LANGUAGES = ("<|endoftext|>", "<|startoftranscript|>")
 EVENTS = ["ASR", "AED", "SER", "Speech", "/Speech", "BGM", "/BGM", "Laughter", "/Laughter", "Applause", "/Applause"]
 FEELINGS = ["HAPPY", "SAD", "ANGRY", "NEUTRAL"]
@@ -23,6 +23,10 @@ VOCAL = [
 SPARE = [f"SPECIAL_TOKEN_{index}" for index in range(1, 31)]
 TIMES = [f"{index * 0.02:.2f}" for index in range(1501)]  # seconds
 AFTER_LANGUAGES = tuple(f"<|{name}|>" for name in (*EVENTS, *FEELINGS, *TASKS, *SPARE, *VOCAL, *TIMES))
+
+# Words as Whisper's vocabularies cut them before merging: English endings, letters, digits and signs, each with the
+# space before it, then other space.
+WORDS = r"'(?:d|ll|m|re|s|t|ve)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 def speech_special_tokens(languages: Iterable[str]) -> tuple[str, ...]:
@@ -89,7 +93,6 @@ class TiktokenTokenizer:
 
     def __init__(self, path: Path, special_tokens: Sequence[str] = ()) -> None:
         import tiktoken
-        from tiktoken_ext.openai_public import r50k_pat_str
 
         try:
             lines = _read(path).decode("ascii").splitlines()
@@ -101,9 +104,7 @@ class TiktokenTokenizer:
         if missing or sorted(ranks.values()) != list(range(len(ranks))):
             raise _unreadable(path, "incomplete", f"{len(ranks)} ranks, {len(missing)} of 256 bytes missing")
         special = {token: len(ranks) + index for index, token in enumerate(special_tokens)}
-        self._encoding = tiktoken.Encoding(
-            name=path.name, pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special
-        )
+        self._encoding = tiktoken.Encoding(name=path.name, pat_str=WORDS, mergeable_ranks=ranks, special_tokens=special)
 
     @property
     def size(self) -> int:

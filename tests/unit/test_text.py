@@ -21,7 +21,6 @@ from ovconvert.runtime.text import (
     map_marks,
     normalize_v2,
     normalize_v25,
-    prepare_v2,
     pronounce_v25,
     segment_pieces,
     split_ideographs,
@@ -196,7 +195,7 @@ def test_segments_lose_nothing_and_fit(text: str, limit: int, pieces: Callable[[
 
 @pytest.mark.parametrize("text", [ZH * 30, EN * 30, MIXED * 20])
 def test_segments_end_at_marks_where_there_are_any(text: str, pieces: Callable[[str], list[str]]) -> None:
-    segments = prepare_v2(text, pieces)
+    segments = segment_pieces(pieces(split_ideographs(normalize_v2(text))))
     assert all(segment[-1].strip("▁") in {".", ",", "!", "?", "-", "'"} for segment in segments[:-1])
     cut = [pieces(split_ideographs(text))[start : start + 120] for start in range(0, 400, 120)]
     assert not all(segment[-1].strip("▁") in {".", ",", "!", "?", "-", "'"} for segment in cut)
@@ -217,13 +216,6 @@ def test_the_first_segment_can_be_short() -> None:
     words = ["w", "w", "w", "."] * 20
     assert [len(segment) for segment in segment_pieces(words, 40)] == [40, 40]
     assert [len(segment) for segment in segment_pieces(words, 40, quick_first=20)] == [20, 40, 20]
-
-
-def test_one_character_is_taken_as_it_is() -> None:
-    assert prepare_v2("a", lambda text: [text]) == [["a"]]
-    assert prepare_v2("ab", lambda text: [text]) == [["AB"]]
-    with pytest.raises(UsageError, match="no letter"):
-        prepare_v2("!", lambda text: [text])
 
 
 # ---- version 2.5

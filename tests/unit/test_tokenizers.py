@@ -10,6 +10,7 @@ import pytest
 
 from ovconvert.errors import IntegrityError
 from ovconvert.runtime.tokenizers import (
+    WORDS,
     HFTokenizer,
     SentencePieceTokenizer,
     TiktokenTokenizer,
@@ -86,6 +87,15 @@ def test_tiktoken_merges_by_rank_and_knows_special_tokens(ranks: Path) -> None:
     text = "你好, <|zh|>世界 hello"
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert TiktokenTokenizer(ranks).encode("<|en|>")[0] == ord("<")
+
+
+def test_words_are_cut_as_the_library_cuts_them() -> None:
+    import regex
+    from tiktoken_ext.openai_public import r50k_pat_str
+
+    for text in ("I'll don't it's we've we're I'm he'd  x", "a1 23,.!\n\n  b \t c", "你好 world3  ", "é_ñ 'S ½ ²x"):
+        assert regex.findall(WORDS, text) == regex.findall(r50k_pat_str, text)
+    assert regex.findall(WORDS, "ab 12") != regex.findall(r"\S+|\s", "ab 12")
 
 
 def test_speech_vocabulary_has_the_published_size() -> None:
