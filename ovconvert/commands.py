@@ -116,9 +116,7 @@ def flag(field: OptionField) -> click.Option:
         return click.Option(declarations, is_flag=True, default=field.default, help=field.help, show_default=shown)
     default = field.default
     text = ",".join(map(str, default)) if field.several and default else shown
-    return click.Option(
-        declarations, type=click_type(field), default=default, help=field.help, show_default=text or False
-    )
+    return click.Option(declarations, type=click_type(field), default=default, help=field.help, show_default=text or False)
 
 
 def flags(options: type, arguments: tuple[str, ...] = ()) -> list[click.Parameter]:

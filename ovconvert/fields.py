@@ -68,9 +68,7 @@ def _read_field(options: type, field: dataclasses.Field[Any], hint: Any) -> Opti
     if default is dataclasses.MISSING:
         raise TypeError(f"{options.__module__}.{options.__qualname__}.{field.name} has no default")
     meta = field.metadata
-    return OptionField(
-        field.name, base, several, optional, default, meta["help"], tuple(meta["choices"]), meta["short"]
-    )
+    return OptionField(field.name, base, several, optional, default, meta["help"], tuple(meta["choices"]), meta["short"])
 
 
 def _peel(hint: Any) -> tuple[Any, bool, bool]:

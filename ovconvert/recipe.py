@@ -96,9 +96,7 @@ def parse(text: str, directory: Path, origin: str = "recipe") -> Recipe:
     return Recipe(str(name), directory, tuple(steps))
 
 
-def _read_step(
-    table: Mapping[str, Any], number: int, earlier: list[Step], directory: Path
-) -> tuple[Step | None, list[str]]:
+def _read_step(table: Mapping[str, Any], number: int, earlier: list[Step], directory: Path) -> tuple[Step | None, list[str]]:
     """Return the step and what is wrong with it; the step also where that leaves its verb known, for later steps."""
     word = table.get("verb")
     if not isinstance(word, str) or word not in BY_NAME:
@@ -119,9 +117,7 @@ def _read_step(
     return Step(str(name), verb, source, options), problems
 
 
-def _read_source(
-    table: Mapping[str, Any], verb: Verb, earlier: list[Step], directory: Path
-) -> tuple[str | None, list[str]]:
+def _read_source(table: Mapping[str, Any], verb: Verb, earlier: list[Step], directory: Path) -> tuple[str | None, list[str]]:
     given = table.get("source")
     if not verb.reads:
         return None, [] if given is None else [f"{verb.name} reads nothing, but source = {given!r}"]

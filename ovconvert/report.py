@@ -62,9 +62,7 @@ class Report:
         return tuple(row for row in self.rows if row.passed is False)
 
 
-def at_least(
-    subject: str, case: str, metric: str, value: float, unit: str, floor: float, detail: str = ""
-) -> Measurement:
+def at_least(subject: str, case: str, metric: str, value: float, unit: str, floor: float, detail: str = "") -> Measurement:
     """Return a measurement that passes if `value` reaches `floor`. A value that is not a number does not pass."""
     return Measurement(subject, case, metric, value, unit, floor, value >= floor, detail)
 

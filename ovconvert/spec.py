@@ -51,8 +51,7 @@ class CacheSpec:
     def inputs(self) -> tuple[Port, ...]:
         """Return the cache ports that enter the explicit step."""
         return tuple(
-            Port(past, "float32", ("batch", self.heads, "past_sequence_length", self.head_dim))
-            for past, _ in self.names()
+            Port(past, "float32", ("batch", self.heads, "past_sequence_length", self.head_dim)) for past, _ in self.names()
         )
 
     def outputs(self) -> tuple[Port, ...]:

@@ -14,9 +14,7 @@ from torch import Tensor
 HIDDEN = -6e4
 
 
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, scale: float | None = None
-) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, scale: float | None = None) -> Tensor:
     """Return softmax(query @ key.T * scale + mask) @ value.
 
     query (B, H, S, D), key and value (B, H, T, D); mask is added to the scores and broadcasts to (B, H, S, T).

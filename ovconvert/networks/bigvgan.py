@@ -132,9 +132,7 @@ class _ResBlock(nn.Module):
         self.convs2 = nn.ModuleList(
             nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in config.dilations
         )
-        self.activations = nn.ModuleList(
-            _Activation(channels, config.log_scale) for _ in range(2 * len(config.dilations))
-        )
+        self.activations = nn.ModuleList(_Activation(channels, config.log_scale) for _ in range(2 * len(config.dilations)))
 
     def forward(self, x: Tensor) -> Tensor:
         for index, (first, second) in enumerate(zip(self.convs1, self.convs2, strict=True)):

@@ -143,9 +143,7 @@ class Qwen3Step(nn.Module):
         if not config.tied:
             self.lm_head = nn.Linear(config.width, config.vocabulary, bias=False)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, *past: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         config, model = self.config, self.model
         x = model.embed_tokens(input_ids)
         mask = causal_mask(attention_mask, input_ids.shape[1], x.dtype)

@@ -42,9 +42,7 @@ class Speech:
 class SpeechProgram(Protocol):
     """How the components of a family make speech."""
 
-    def stream(
-        self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...
-    ) -> Iterator[Chunk]:
+    def stream(self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...) -> Iterator[Chunk]:
         """Yield the audio of `text` segment by segment, each as soon as it is made."""
 
     def speak(self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...) -> Speech:

@@ -147,7 +147,7 @@ SIZES: dict[str, Sizes] = {
         estimator_rows=16,
         vocoder_channels=64,
         classifier=qwen3.Qwen3Config(2, 32, 4, 2, 8, 64, 640, True, 1e6, 1e-6),
-        stop_bias=1.0,
+        stop_bias=-0.5,
     ),
     "full": Sizes(
         semantic=w2v_bert.W2vBertConfig(160, 1024, 4096, 16, 64, 31, 24, 24, 64, 8),
