@@ -61,7 +61,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     partial = dest.with_name(dest.name + ".partial.wav")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
-        write_wav(partial, speech.samples, speech.sample_rate)
+        write_wav(partial, speech.samples, speech.sample_rate, overwrite=True)
         os.replace(partial, dest)
     finally:
         partial.unlink(missing_ok=True)

@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "recipe": ("errors", "fields", "verbs"),
     "pipeline": (*FOUNDATION, "", "fields", "machine", "perform", "recipe", "report", "verbs"),
     "commands": (*FOUNDATION, "fields", "perform", "progress", "report", "screen", "verbs"),
+    "__main__": ("cli",),
     "cli": ("", *FOUNDATION, "commands", "doctor", "inspect", "pipeline", "progress", "recipe", "verbs"),
 }
 

@@ -165,10 +165,7 @@ def test_latent_pass() -> None:
 
 def test_latent_pass_notices_other_codes_and_norms() -> None:
     golden = seeded.load("2", "gpt")
-    assert (
-        seeded.relative(latent(Model(golden), golden.vectors["greedy_codes"]), golden.vectors["latent"])
-        > seeded.ONE_CALL
-    )
+    assert seeded.relative(latent(Model(golden), golden.vectors["greedy_codes"]), golden.vectors["latent"]) > seeded.ONE_CALL
     swapped = Model(golden, seeded.swapped(golden.state, "gpt.ln_f.", "final_norm."))
     assert seeded.relative(latent(swapped, golden.vectors["latent_codes"]), golden.vectors["latent"]) > seeded.ONE_CALL
 

@@ -11,9 +11,7 @@ def state() -> seeded.State:
     s2mel = seeded.load("2", "s2mel").below("models.")
     codec = {
         "quantizer.quantizers.0.codebook.weight": torch.randn(16, 8, generator=torch.Generator().manual_seed(0)),
-        "quantizer.quantizers.0.out_project.weight": torch.randn(
-            1024, 8, 1, generator=torch.Generator().manual_seed(1)
-        ),
+        "quantizer.quantizers.0.out_project.weight": torch.randn(1024, 8, 1, generator=torch.Generator().manual_seed(1)),
         "quantizer.quantizers.0.out_project.bias": torch.zeros(1024),
         "encoder.0.embed.weight": torch.empty(4, 1024, 7),
         "encoder.0.convnext.0.pwconv1.weight": torch.empty(8, 4),
@@ -26,9 +24,7 @@ def error(state: seeded.State, silent_codes: bool = True) -> float:
     module = seeded.build(LatentProjector, LatentProjectorConfig.from_shapes(seeded.shapes(state)), state)
     assert seeded.unaccounted(state, module) == []
     codes = torch.arange(20)[None] % 16
-    table = (
-        state["quantizer.quantizers.0.codebook.weight"] @ state["quantizer.quantizers.0.out_project.weight"][:, :, 0].T
-    )
+    table = state["quantizer.quantizers.0.codebook.weight"] @ state["quantizer.quantizers.0.out_project.weight"][:, :, 0].T
     given = table[codes] if silent_codes else 0
     return seeded.relative(module(vectors["gpt_latent"], codes) - given, vectors["gpt_layer_out"])
 

@@ -121,12 +121,8 @@ CODEC, W2V = SemanticCodecConfig.from_shapes, W2vBertConfig.from_shapes
 STATISTICS = W2vBertConfig(160, 32, 48, 2, 16, 31, 2, 2, 64, 8)
 
 CASES = (
-    Case(
-        "w2v_bert", seeded_module(W2vBert, W2V, "2", "w2vbert", layers=5), lambda t: (draw(1, t, 160), masked(t)), ONE
-    ),
-    Case(
-        "semantic_features", random_module(SemanticFeatures, STATISTICS), lambda t: (draw(1, t, 160), ones(1, t)), ONE
-    ),
+    Case("w2v_bert", seeded_module(W2vBert, W2V, "2", "w2vbert", layers=5), lambda t: (draw(1, t, 160), masked(t)), ONE),
+    Case("semantic_features", random_module(SemanticFeatures, STATISTICS), lambda t: (draw(1, t, 160), ones(1, t)), ONE),
     Case("codec_encoder", seeded_module(SemanticEncoder, CODEC, "2", "codec"), lambda t: (draw(1, t, 64),), ONE),
     Case("codec_encoder_25", seeded_module(SemanticEncoder, CODEC, "25", "codec"), lambda t: (draw(1, t, 64),), ONE),
     Case("codec_decoder_25", seeded_module(SemanticDecoder, CODEC, "25", "codec"), lambda t: (ids(128, 1, t),), ONE),
@@ -187,9 +183,7 @@ CASES = (
         lambda b, t: (ids(130, b, t), ids(123, b, t)),
         ((1, 1), (3, 1), (1, 57)),
     ),
-    Case(
-        "latent_projector", random_module(LatentProjector, PROJECTOR), lambda t: (draw(1, t, 80), ids(128, 1, t)), ONE
-    ),
+    Case("latent_projector", random_module(LatentProjector, PROJECTOR), lambda t: (draw(1, t, 80), ids(128, 1, t)), ONE),
     Case(
         "length_regulator",
         seeded_module(LengthRegulator, LengthRegulatorConfig.from_shapes, "2", "s2mel", "models.length_regulator."),

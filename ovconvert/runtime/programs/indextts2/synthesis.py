@@ -48,7 +48,8 @@ class Synthesis:
             codes, finished = self._decode(prefix, request, rng, on_progress)
             if len(codes):
                 content = self._content(prefix, codes)
-                mel = self._solve(content, len(codes), voice, request, rng, on_progress)
+                condition = self._condition(content, len(codes), request.speed)
+                mel = self._solve(condition, voice, request, rng, on_progress)
                 samples = self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1)
             else:
                 samples = np.zeros(0, np.float32)
@@ -106,42 +107,39 @@ class Synthesis:
         return (codes[: ends[0]], True) if len(ends) else (codes, generation.finished)
 
     def _content(self, prefix: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Return the content features of codes: with the latents of a second pass (section 10.4), or decoded (2.5)."""
+        """Return the content features (1, frames, width) of codes: with their latents in 2.0, decoded in 2.5."""
         row = codes[None]
         if self._engine.manifest.has("semantic_decoder"):
             return self._engine.run("semantic_decoder", codes=row)["content"]
+        return self._engine.run("latent_projector", latent=self._latents(prefix, codes), codes=row)["content"]
+
+    def _latents(self, prefix: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Return the state (1, codes, width) that predicts each code, from a second pass over all of them (section 10.4)."""
         start, stop = self._settings["start_speech"], self._settings["stop_speech"]
         whole = np.array([[start, *codes, stop]])
         speech = self._embed(whole, np.arange(whole.shape[1])[None])
         self._step.reset()
         hidden = self._step(inputs_embeds=np.concatenate([prefix, speech], 1))["last_hidden_state"]
-        latent = hidden[:, prefix.shape[1] : prefix.shape[1] + len(codes)]
-        return self._engine.run("latent_projector", latent=np.ascontiguousarray(latent), codes=row)["content"]
+        return np.ascontiguousarray(hidden[:, prefix.shape[1] : prefix.shape[1] + len(codes)])
+
+    def _condition(self, content: np.ndarray, count: int, speed: float) -> np.ndarray:
+        """Return the content of `count` codes at the frame rate of the mel, (1, frames, width) (sections 12 and 17)."""
+        frames = max(int(count * self._settings["content_per_code"] * self._settings["length_ratio"] / speed), 1)
+        index = nearest_index(content.shape[1], frames)
+        return self._engine.run("length_regulator", content=content, index=index)["condition"]
 
     def _solve(
-        self,
-        content: np.ndarray,
-        count: int,
-        voice: Voice,
-        request: Request,
-        rng: np.random.Generator,
-        on_progress: Report,
+        self, condition: np.ndarray, voice: Voice, request: Request, rng: np.random.Generator, on_progress: Report
     ) -> np.ndarray:
-        """Return the mel (1, bands, frames) of the content of `count` codes, in the voice (sections 12 and 13)."""
-        repeat, ratio = self._settings["content_per_code"], self._settings["length_ratio"]
-        frames = max(int(count * repeat * ratio / request.speed), 1)
-        index = nearest_index(content.shape[1], frames)
-        condition = self._engine.run("length_regulator", content=content, index=index)["condition"]
+        """Return the mel (1, bands, frames) of `condition` (1, frames, width) in the voice (section 13.2)."""
         heard = voice.mel.shape[2]
-        total = heard + frames
-        mu = np.concatenate([voice.prompt, condition], 1)
-        prompt = np.zeros((1, voice.mel.shape[1], total), np.float32)
+        prompt = np.zeros((1, voice.mel.shape[1], heard + condition.shape[1]), np.float32)
         prompt[:, :, :heard] = voice.mel
         strength = request.guidance
         mask, weights = ([1.0, 0.0], [1.0 + strength, -strength]) if strength else ([1.0], [1.0])
         constant = {
             "prompt": prompt,
-            "mu": mu,
+            "mu": np.concatenate([voice.prompt, condition], 1),
             "style": voice.style,
             "branch_mask": np.array(mask, np.float32),
             "branch_weights": np.array(weights, np.float32),

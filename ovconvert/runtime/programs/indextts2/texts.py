@@ -14,6 +14,7 @@ from ovconvert.runtime.tokenizers import SentencePieceTokenizer, TiktokenTokeniz
 
 MARKS = (0, 1)  # start and stop of text: removed where a tokenizer yields them (section 10.1)
 AUTO = "auto"
+MARKED_LANGUAGES = 99  # that have a special token of their own: with them the published 60509 tokens add up
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Texts:
         self._languages: list[str] = settings.get("languages", [])
         path = assets / settings["tokenizer"]
         self._pieces = None if self._languages else SentencePieceTokenizer(path)
-        self._bytes = TiktokenTokenizer(path, speech_special_tokens(self._languages)) if self._languages else None
+        self._bytes = (
+            TiktokenTokenizer(path, speech_special_tokens(self._languages[:MARKED_LANGUAGES])) if self._languages else None
+        )
 
     def segments(self, text: str, request: Request) -> list[Segment]:
         """Return the segments of `text`, at least one, each within the model's limits.
