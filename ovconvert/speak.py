@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +57,8 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     model = open_package(source, threads=options.threads, cache_dir=options.cache_dir)
     progress("open package", 1, 1)
     speech = model.speak(text, options, progress)
-    partial = dest.with_name(dest.name + ".partial.wav")
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        write_wav(partial, speech.samples, speech.sample_rate, overwrite=True)
-        os.replace(partial, dest)
-    finally:
-        partial.unlink(missing_ok=True)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(dest, speech.samples, speech.sample_rate, overwrite=options.force)
     for note in speech.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.timings:

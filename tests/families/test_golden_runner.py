@@ -42,11 +42,11 @@ class GoldenCheckpoint:
         cfm = s2mel.below("models.cfm.")
         self._modules = {}
         components = []
-        for part, state, config in (
-            (prefix, gpt.state, None),
-            (parts.SPEECH_EMBEDDINGS, gpt.state, None),
-            (parts.DECODER, gpt.state, None),
-            (parts.FLOW_ESTIMATOR, cfm, None),
+        for part, state in (
+            (prefix, gpt.state),
+            (parts.SPEECH_EMBEDDINGS, gpt.state),
+            (parts.DECODER, gpt.state),
+            (parts.FLOW_ESTIMATOR, cfm),
         ):
             contents = type("Contents", (), {"config": {"gpt": gpt.config, "s2mel": s2mel.config}})
             config = part.configure(seeded.shapes(state), contents)
@@ -94,7 +94,7 @@ def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(params=["stateful", "with_past"])
 def runner(request: pytest.FixtureRequest, golden: tuple) -> tuple[Synthesis, np.ndarray, dict[str, np.ndarray]]:
     """A synthesis on one form of the decoder, the prefix of the golden text, and the golden vectors."""
-    version, engine, gpt, _ = golden
+    _, engine, gpt, _ = golden
     vectors = {name: value.numpy() for name, value in gpt.vectors.items()}
     settings = {
         "start_speech": gpt.config["start_mel_token"],

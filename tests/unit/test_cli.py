@@ -247,7 +247,7 @@ class Voice:
 
 def test_speak_hands_the_request_over_and_writes_the_wav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     audio = ModuleType("ovconvert.runtime.audio")
-    audio.write_wav = lambda path, samples, rate: path.write_text(f"{samples} {rate}")  # type: ignore[attr-defined]
+    audio.write_wav = lambda path, samples, rate, overwrite: path.write_text(f"{samples} {rate}")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, audio.__name__, audio)
     opened = []
     monkeypatch.setattr("ovconvert.runtime.open_package", lambda path, **how: opened.append((path, how)) or Voice())
