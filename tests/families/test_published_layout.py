@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ovconvert.families.indextts2.synthetic import published
+from ovconvert.families.indextts2.published import published
 
 LISTING = Path(__file__).parents[1] / "golden" / "indextts2-full.statedict.txt"
 HEADINGS = {

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovconvert.checkpoint import construct, fill, mismatches, unexplained
-from ovconvert.errors import ConversionError, UsageError, listing
+from ovconvert.errors import ConversionError, listing
 from ovconvert.families.indextts2 import layout, parts
 from ovconvert.families.indextts2.assets import write_assets
 from ovconvert.families.indextts2.checks import contradictions, lookup
-from ovconvert.families.indextts2.synthetic import SIZES, make_checkpoint
+from ovconvert.families.indextts2.synthetic import make_checkpoint
 from ovconvert.spec import Component, Family, Port
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SIZES", "Checkpoint", "make_checkpoint", "open_checkpoint", "recognises"]
+__all__ = ["Checkpoint", "make_checkpoint", "open_checkpoint", "recognises"]
 
 NEEDED = (
     "gpt.heads",
@@ -155,10 +155,3 @@ def _plain(port: Port, sizes: Mapping[str, int], rng: np.random.Generator) -> np
     if port.dtype != "float32":
         return np.ones(port.sized(sizes), port.dtype)
     return rng.standard_normal(port.sized(sizes), dtype=np.float32)
-
-
-def require_variant(variant: str) -> str:
-    """Return a known version. Raises UsageError for another."""
-    if variant not in parts.PARTS:
-        raise UsageError(f"no variant {variant!r}; have: {', '.join(parts.PARTS)}")
-    return variant
