@@ -12,7 +12,7 @@ from ovconvert.package import Manifest, PackedComponent
 from ovconvert.screen import draw
 from ovconvert.spec import CacheSpec, Port
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Row:
     forms: tuple[str, ...]
     cache: CacheSpec | None
     bytes: int
+    export: dict[str, float] | None  # seconds and peak_bytes that the export took; None where it left no report
 
 
 def rows(directory: Path, manifest: Manifest) -> tuple[Row, ...]:
     """Return one row per component of the package at `directory`."""
-    return tuple(_row(directory, packed) for packed in manifest.components)
+    costs = _export_costs(directory)
+    return tuple(_row(directory, packed, costs.get(packed.component.name)) for packed in manifest.components)
 
 
 def to_json(directory: Path) -> str:
@@ -46,7 +48,7 @@ def to_text(directory: Path) -> str:
     from rich.table import Table
 
     manifest = package.load(directory)
-    table = Table("component", "role", "weights", "forms", "cache", "MiB")
+    table = Table("component", "role", "weights", "forms", "cache", "MiB", "export s", "export peak GiB")
     found = rows(directory, manifest)
     for row in found:
         table.add_row(
@@ -56,6 +58,8 @@ def to_text(directory: Path) -> str:
             ", ".join(row.forms),
             describe_cache(row.cache),
             f"{row.bytes / MIB:.1f}" if row.bytes >= 0 else "missing",
+            f"{row.export['seconds']:.1f}" if row.export else "-",
+            f"{row.export['peak_bytes'] / GIB:.2f}" if row.export and row.export["peak_bytes"] else "-",
         )
     heading = (f"{key}: {value}" for key, value in _heading(manifest).items())
     return "\n".join([*heading, draw(table), *(line for row in found for line in ports(row))])
@@ -86,7 +90,15 @@ def _heading(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _row(directory: Path, packed: PackedComponent) -> Row:
+def _export_costs(directory: Path) -> dict[str, dict[str, float]]:
+    """Return what the export noted beside the manifest, by component; nothing where the note was not copied along."""
+    path = directory / package.EXPORT_REPORT
+    if not path.is_file():
+        return {}
+    return {row["component"]: row for row in msgspec.json.decode(path.read_bytes())}
+
+
+def _row(directory: Path, packed: PackedComponent, cost: dict[str, float] | None) -> Row:
     files = {name for graph in packed.graphs.values() for name in (graph.xml, graph.bin)}
     there = all((directory / name).is_file() for name in files)
     component = packed.component
@@ -99,4 +111,5 @@ def _row(directory: Path, packed: PackedComponent) -> Row:
         forms=tuple(sorted(packed.graphs)),
         cache=component.cache,
         bytes=sum((directory / name).stat().st_size for name in files) if there else -1,
+        export={key: cost[key] for key in ("seconds", "peak_bytes")} if cost else None,
     )

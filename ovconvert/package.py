@@ -23,7 +23,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 ASSETS = "assets"
 GOLDEN = "golden"
-UNSEALED = ("export_report.json",)
+EXPORT_REPORT = "export_report.json"
+UNSEALED = (EXPORT_REPORT,)
 REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 

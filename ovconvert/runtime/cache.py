@@ -49,10 +49,12 @@ class _Step:
         self._request = engine.compiled(component.name, self.form).create_infer_request()
         self._axes = {port.name: port.shape for port in component.inputs}
         self._length = 0
+        self._past: dict[str, np.ndarray] = {}  # what the forms without in-model state carry from call to call
 
     def reset(self) -> None:
         """Forget the sequence."""
         self._length = 0
+        self._past = {}
 
     def _infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         start = time.perf_counter()
@@ -92,15 +94,6 @@ class ExplicitStep(_Step):
 
     form = "with_past"
 
-    def __init__(self, engine: Engine, component: Component) -> None:
-        super().__init__(engine, component)
-        self._past: dict[str, np.ndarray] = {}
-
-    def reset(self) -> None:
-        """Forget the sequence."""
-        super().reset()
-        self._past = {}
-
     def __call__(self, beam_idx: np.ndarray | None = None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the new positions."""
         cache = self._component.cache
@@ -118,15 +111,6 @@ class FullSequenceStep(_Step):
     """No cache: every call runs the whole sequence again. Kept for comparison."""
 
     form = "full_sequence"
-
-    def __init__(self, engine: Engine, component: Component) -> None:
-        super().__init__(engine, component)
-        self._past: dict[str, np.ndarray] = {}
-
-    def reset(self) -> None:
-        """Forget the sequence."""
-        super().reset()
-        self._past = {}
 
     def __call__(self, beam_idx: np.ndarray | None = None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the whole sequence; return the outputs of the new positions."""

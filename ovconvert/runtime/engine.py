@@ -43,7 +43,8 @@ class Engine:
     def compiled(self, name: str, form: str = "plain") -> ov.CompiledModel:
         """Return component `name` in `form`, compiled with the options that its manifest pins.
 
-        Raises UsageError if the package has no such component or form, IntegrityError if its IR cannot be read.
+        The graph is checked against its hash; its weights, gigabytes of them, are left to `ovconvert verify`. Raises
+        UsageError if the package has no such component or form, IntegrityError if its IR was changed or cannot be read.
         """
         key = (name, form)
         if key in self._compiled:
@@ -53,6 +54,7 @@ class Engine:
             raise UsageError(f"component {name!r} has no form {form!r}; have: {', '.join(packed.graphs)}")
         graph = packed.graphs[form]
         start = time.perf_counter()
+        self._require_unchanged(graph.xml)
         try:
             model = self._core.read_model(self.directory / graph.xml, self.directory / graph.bin)
         except RuntimeError as error:
@@ -62,6 +64,12 @@ class Engine:
         self._compiled[key] = self._core.compile_model(model, "CPU", {**self._properties, **packed.runtime_options})
         self.compile_seconds[name] += time.perf_counter() - start
         return self._compiled[key]
+
+    def _require_unchanged(self, name: str) -> None:
+        """Raise IntegrityError if a file is missing or not the one that the manifest names."""
+        path = self.directory / name
+        if not path.is_file() or package.sha256(path) != self.manifest.files.get(name):
+            raise IntegrityError(f"{path} is missing or changed since the package was made; copy it again or export anew")
 
     def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run component `name` once on its named inputs; return its named outputs, which the caller owns."""

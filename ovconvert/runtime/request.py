@@ -21,7 +21,9 @@ class Request:
     emotion_vector: tuple[float, ...] | None = option(
         None, "Eight weights: happy, angry, sad, afraid, disgusted, melancholic, surprised, calm."
     )
-    emotion_text: str | None = option(None, "Text from which the emotion is read, by the package's classifier.")
+    emotion_text: str | None = option(
+        None, "Text from which the emotion is read, by the package's classifier; empty: the spoken text itself."
+    )
     emotion_random: bool = option(False, "Draw a stored emotion vector per emotion instead of the nearest to the voice.")
     language: str = option("auto", "Language of the text, where the model wants to be told: auto, zh, en, ja, ...")
     speed: float = option(1.0, "Speaking rate, 0.5 to 2; 1.25 is a quarter faster.")

@@ -13,7 +13,7 @@ from ovconvert.runtime.request import Request
 
 @dataclass(frozen=True)
 class Chunk:
-    """Audio of one segment, float32 mono in [-1, 1]; `silence` samples of nothing follow it before the next."""
+    """Audio of one segment, float32 mono in [-1, 1]; `silence` samples of nothing belong between it and the next."""
 
     samples: np.ndarray
     sample_rate: int

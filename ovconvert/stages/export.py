@@ -66,7 +66,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
         progress("assets and hashes", len(components), len(components) + 1)
         checkpoint.write_assets(partial / package.ASSETS)
         _write_manifest(partial, source, checkpoint, packed, records, options)
-        (partial / "export_report.json").write_text(json.dumps(report, indent=2) + "\n")
+        (partial / package.EXPORT_REPORT).write_text(json.dumps(report, indent=2) + "\n")
     progress("done", len(components) + 1, len(components) + 1)
     return dest
 

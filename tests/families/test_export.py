@@ -101,7 +101,7 @@ def test_an_unsplit_decoder_gives_the_same_logits(checkpoint: Path, package_dir:
     options = export.Options(split=False, weight_format="fp32")
     entry, _, _ = export.export_component(whole, component, tmp_path, options)
     assert set(entry.graphs) == {"full_sequence"}
-    manifest = dataclasses.replace(package.load(package_dir), components=(entry,), files={})
+    manifest = dataclasses.replace(package.load(package_dir), components=(entry,), files=package.seal(tmp_path))
     package.save(manifest, tmp_path)
     split, full = (
         open_step(Engine(directory), "decoder", form)
@@ -185,6 +185,18 @@ def test_too_little_room_is_said_before_any_work(checkpoint: Path, tmp_path: Pat
     with pytest.raises(EnvironmentFault, match="make room or name another place"):
         export.run(checkpoint, tmp_path / "package", export.Options())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["openvino_vocoder_model.xml", "openvino_vocoder_model.bin"])
+def test_a_truncated_graph_is_not_run(package_dir: Path, tmp_path: Path, name: str) -> None:
+    import shutil
+
+    copy = shutil.copytree(package_dir, tmp_path / "copy")
+    data = (copy / name).read_bytes()
+    (copy / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(IntegrityError, match="openvino_vocoder_model"):
+        Engine(copy).compiled("vocoder")
+    assert Engine(package_dir).compiled("vocoder")
 
 
 def test_a_damaged_package_is_not_opened(package_dir: Path, tmp_path: Path) -> None:

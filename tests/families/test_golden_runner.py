@@ -80,7 +80,7 @@ def make(directory: Path, version: str, prefix: parts.Part) -> tuple[Engine, see
     entries = [
         export.export_component(checkpoint, component, directory, options)[0] for component in checkpoint.family.components
     ]
-    manifest = Manifest("indextts2", "golden", 22050, parts.DIMS, tuple(entries), {}, {})
+    manifest = Manifest("indextts2", "golden", 22050, parts.DIMS, tuple(entries), package.seal(directory), {})
     package.save(manifest, directory)
     return Engine(directory), gpt, s2mel
 

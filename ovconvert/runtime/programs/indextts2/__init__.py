@@ -57,7 +57,7 @@ class Program:
     def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Iterator[Chunk]:
         """Yield the audio of `text` segment by segment; while one is consumed, the next is made.
 
-        Raises UsageError for a text or a recording that cannot be spoken (with), before anything is computed.
+        Raises UsageError for a text or a recording that cannot be spoken (with), before any audio is made.
         """
         segments = self._texts.segments(text, request)
         path = _required(request.voice)
@@ -80,9 +80,13 @@ class Program:
         spent = {name: seconds - before.get(name, 0.0) for name, seconds in self._engine.seconds.items()}
         samples = audio.join([chunk.samples for chunk in chunks], chunks[0].silence)
         notes = tuple(
-            f"segment {number} reached the limit of {chunk.tokens} tokens: {chunk.text!r}"
+            f"segment {number} {what}: {chunk.text!r}"
             for number, chunk in enumerate(chunks, 1)
-            if not chunk.finished
+            for what, true in (
+                (f"reached the limit of {chunk.tokens} tokens", not chunk.finished),
+                ("was ended by the model before it began", not chunk.tokens),
+            )
+            if true
         )
         return Speech(samples, chunks[0].sample_rate, {k: v for k, v in spent.items() if v > 0.0}, first, notes)
 

@@ -53,8 +53,7 @@ class Synthesis:
                 samples = self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1)
             else:
                 samples = np.zeros(0, np.float32)
-            last = number == len(segments) - 1
-            yield Chunk(samples, rate, segment.text, len(codes), 0 if last and number else silence, finished)
+            yield Chunk(samples, rate, segment.text, len(codes), silence, finished)
 
     def _prefix(self, segment: Segment, voice: Voice, emotion: np.ndarray) -> np.ndarray:
         """Return what the decoder reads before the first code, (1, positions, width)."""
