@@ -31,7 +31,7 @@ NEEDED = (
     "s2mel.preprocess_params.spect_params.win_length",
     "emo_num",
 )
-FLOORS = {"fp32": 80.0, "fp16": 50.0}  # dB against PyTorch; reports/notes/parity.md has the runs that set them
+FLOORS = {"fp32": 80.0, "fp16": 50.0}  # dB against PyTorch; reports/notes/parity.md has the runs
 
 
 def recognises(source: Path) -> bool:
