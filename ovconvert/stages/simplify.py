@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -167,11 +167,11 @@ def _shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _random(port: object, shape: tuple[int, ...] | None, rng: np.random.Generator) -> np.ndarray:
+def _random(port: Any, shape: tuple[int, ...] | None, rng: np.random.Generator) -> np.ndarray:
     """Return random values for an input of a compiled model; integers are 0 or 1, valid as ids and as masks."""
-    partial = port.get_partial_shape()  # type: ignore[attr-defined]
+    partial = port.get_partial_shape()
     shape = shape or tuple(axis.get_length() if axis.is_static else 5 for axis in partial)
-    dtype = port.get_element_type().to_dtype()  # type: ignore[attr-defined]
+    dtype = port.get_element_type().to_dtype()
     if np.issubdtype(dtype, np.floating):
         return rng.standard_normal(shape).astype(dtype)
     return rng.integers(0, 2, shape).astype(dtype)
