@@ -42,8 +42,11 @@ class Module(Protocol):
     def recognises(self, source: Path) -> bool:
         """Tell whether the directory `source` looks like a checkpoint of this family."""
 
-    def open_checkpoint(self, source: Path, *, split: bool = True) -> Checkpoint:
-        """Open and check a checkpoint. Raises ConversionError with every problem found."""
+    def open_checkpoint(self, source: Path, *, split: bool = True, strict: bool = True) -> Checkpoint:
+        """Open and check a checkpoint. Raises ConversionError with every problem found.
+
+        Keys that no network explains are a problem if `strict`, else they count as unused.
+        """
 
     def make_checkpoint(self, dest: Path, *, size: str, seed: int, variant: str = "") -> None:
         """Write a checkpoint with seeded random weights in the published layout."""
@@ -61,7 +64,7 @@ def find(name: str) -> Module:
     return cast(Module, importlib.import_module(f"{__name__}.{name}"))
 
 
-def open_checkpoint(source: Path, family: str = AUTO, *, split: bool = True) -> Checkpoint:
+def open_checkpoint(source: Path, family: str = AUTO, *, split: bool = True, strict: bool = True) -> Checkpoint:
     """Open the checkpoint directory `source` as `family`, or as the family that recognises it.
 
     Raises UsageError if there is no such directory, ConversionError if no family recognises it.
@@ -69,10 +72,10 @@ def open_checkpoint(source: Path, family: str = AUTO, *, split: bool = True) -> 
     if not source.is_dir():
         raise UsageError(f"no checkpoint at {source}: not a directory")
     if family != AUTO:
-        return find(family).open_checkpoint(source, split=split)
+        return find(family).open_checkpoint(source, split=split, strict=strict)
     for name in names():
         if find(name).recognises(source):
-            return find(name).open_checkpoint(source, split=split)
+            return find(name).open_checkpoint(source, split=split, strict=strict)
     raise ConversionError(
         f"{source} is not a checkpoint of a known family ({', '.join(names())}); "
         "name one with --family to see what is missing"

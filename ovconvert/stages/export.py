@@ -35,6 +35,7 @@ class Options:
     split: bool = option(True, "Export the decoder as a step with KV cache; --no-split: one full sequence, no cache.")
     weight_format: str = option("fp16", "Precision of the stored weights.", choices=WEIGHT_FORMATS)
     family: str = option(AUTO, "Model family; auto recognises it by the files.")
+    strict: bool = option(True, "Refuse keys that no network explains; --no-strict leaves them out and names them.")
     keep_onnx: bool = option(False, "Keep the simplified ONNX files in DEST/onnx.")
     seed: int = option(0, "Seed of the inputs of the golden tensors.")
     force: bool = option(False, "Replace DEST if it is a package.")
@@ -52,7 +53,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     too small; then nothing is left behind.
     """
     package.refuse_existing(dest, force=options.force)
-    checkpoint = open_checkpoint(source, options.family, split=options.split)
+    checkpoint = open_checkpoint(source, options.family, split=options.split, strict=options.strict)
     _require_space(checkpoint, dest)
     components = checkpoint.family.components
     with package.whole(dest, force=options.force) as partial:

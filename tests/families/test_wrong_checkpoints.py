@@ -60,6 +60,13 @@ def test_every_wrong_key_is_named_at_once(copy: Path) -> None:
         assert part in message, part
 
 
+def test_unexpected_keys_are_left_out_on_request(copy: Path) -> None:
+    rewrite(copy / "gpt.pth", lambda content: content.update({"a.stranger": torch.zeros(3)}))
+    with pytest.raises(ConversionError, match=r"a.stranger is unexpected \(--no-strict"):
+        families.open_checkpoint(copy)
+    assert "gpt:a.stranger" in families.open_checkpoint(copy, strict=False).unused
+
+
 def test_truncated_files(copy: Path) -> None:
     for name in ("gpt.pth", "hf_cache/w2v-bert-2.0/model.safetensors"):
         data = (copy / name).read_bytes()

@@ -39,19 +39,21 @@ def recognises(source: Path) -> bool:
     return layout.locate(source, layout.GPT) is not None and (source / "s2mel.pth").is_file()
 
 
-def open_checkpoint(source: Path, *, split: bool = True) -> Checkpoint:
+def open_checkpoint(source: Path, *, split: bool = True, strict: bool = True) -> Checkpoint:
     """Open and check a checkpoint directory; with `split` False the decoder is the full sequence without a cache.
 
-    Raises ConversionError with every missing, misshapen or unexplained key and every contradiction of config.yaml.
+    Raises ConversionError with every missing, misshapen or unexpected key and every contradiction of config.yaml; without
+    `strict`, unexpected keys count as unused.
     """
-    return Checkpoint(layout.read(source), split=split)
+    return Checkpoint(layout.read(source), split=split, strict=strict)
 
 
 class Checkpoint:
     """A checkpoint whose keys and sizes were checked. Weights are read when a component is built."""
 
-    def __init__(self, contents: layout.Contents, *, split: bool) -> None:
+    def __init__(self, contents: layout.Contents, *, split: bool, strict: bool) -> None:
         self._contents = contents
+        self._strict = strict
         self._shapes = contents.shapes
         self.variant = "2.5" if "lang_embedding.weight" in self._shapes["gpt"] else "2.0"
         chosen = parts.PARTS[self.variant]
@@ -144,9 +146,10 @@ class Checkpoint:
             if name in parts.DEAD[self.variant]:
                 patterns[name].append("*")
             known, strange = unexplained(shapes, used[name], patterns[name])
-            unused += [f"{name}:{key}" for key in known]
-            if len(self._configs) == len(self._parts):  # with a network missing, its keys only seem to be strange
-                problems += [f"{name}: {key} is not known to this version" for key in strange]
+            unused += [f"{name}:{key}" for key in (known if self._strict else (*known, *strange))]
+            # with a network missing, its keys only seem to be strange
+            if self._strict and len(self._configs) == len(self._parts):
+                problems += [f"{name}: {key} is unexpected (--no-strict leaves such keys out)" for key in strange]
         return tuple(unused)
 
 

@@ -131,7 +131,8 @@ def _render(source: Path) -> str:
     if not isinstance(template, str):
         raise ConversionError(f"{source} has no chat template; the emotion classifier cannot be prompted without one")
     messages = [{"role": "system", "content": CLASSIFIER_SYSTEM}, {"role": "user", "content": MARK}]
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    # the environment that chat templates are written for
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     try:
         return environment.from_string(template).render(
             messages=messages, add_generation_prompt=True, enable_thinking=False, tools=None
