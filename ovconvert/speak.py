@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ovconvert.errors import UsageError
 from ovconvert.options import Progress, option, silent
+from ovconvert.package import existing_parent
 from ovconvert.runtime.request import Request
 
 if TYPE_CHECKING:
@@ -74,6 +76,9 @@ def refuse_output(dest: Path, *, force: bool) -> None:
         raise UsageError(f"output {dest} is a directory; name a file")
     if dest.exists() and not force:
         raise UsageError(f"output {dest} exists; name another, or replace it with --force")
+    folder = existing_parent(dest.parent)
+    if not os.access(folder, os.W_OK):  # said now, not after minutes of work
+        raise UsageError(f"output {dest}: {folder} may not be written to; name another place")
 
 
 def read_text(options: Options) -> str:

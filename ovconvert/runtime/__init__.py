@@ -13,6 +13,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ovconvert import package
 from ovconvert.errors import UsageError
 from ovconvert.runtime.request import Request
 
@@ -31,6 +32,7 @@ def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path
     from ovconvert.runtime.engine import Engine
 
     engine = Engine(Path(directory), threads=threads, cache_dir=cache_dir)
+    package.verify(engine.directory, only=[name for name in engine.manifest.files if name.startswith(f"{package.ASSETS}/")])
     name = f"{__name__}.programs.{engine.manifest.family}"
     if importlib.util.find_spec(name) is None:
         raise UsageError(f"this version has no program for packages of the family {engine.manifest.family!r}")

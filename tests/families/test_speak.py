@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ovconvert.errors import UsageError
+from ovconvert.errors import IntegrityError, UsageError
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.programs.indextts2 import Program
 from ovconvert.runtime.programs.indextts2.classifier import read_scores
@@ -169,6 +170,15 @@ def test_version_25_speaks(model25: Program, request_: Request) -> None:
     assert len(chinese.samples) > 0
     with pytest.raises(UsageError, match="language"):
         model25.speak(TEXT, replace(request_, language="klingon"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "bpe.model", "emotion_matrix.npy"])
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:20])])
+def test_damaged_assets_are_named_at_once(package_dir: Path, tmp_path: Path, name: str, damage: Callable) -> None:
+    copy = shutil.copytree(package_dir, tmp_path / "copy")
+    damage(copy / "assets" / name)
+    with pytest.raises(IntegrityError, match=f"assets/{name}"):
+        open_package(copy)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n\t", "bad \ud800 text"])

@@ -245,6 +245,17 @@ class Voice:
         return Speech([0.0], 22050, {"decoder": 0.5, "vocoder": 0.25}, 1.5)
 
 
+def test_speak_refuses_a_folder_that_it_may_not_write_to_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr("ovconvert.runtime.open_package", lambda path, **how: opened.append(path))
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    result = run("speak", str(tmp_path), "Hello.", "-o", str(tmp_path / "deep" / "out.wav"))
+    assert (result.exit_code, opened) == (2, [])
+    assert "may not be written to" in result.stderr
+
+
 def test_speak_hands_the_request_over_and_writes_the_wav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     audio = ModuleType("ovconvert.runtime.audio")
     audio.write_wav = lambda path, samples, rate, overwrite: path.write_text(f"{samples} {rate}")  # type: ignore[attr-defined]
