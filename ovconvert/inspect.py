@@ -95,7 +95,10 @@ def _export_costs(directory: Path) -> dict[str, dict[str, float]]:
     path = directory / package.EXPORT_REPORT
     if not path.is_file():
         return {}
-    return {row["component"]: row for row in msgspec.json.decode(path.read_bytes())}
+    try:
+        return {row["component"]: row for row in msgspec.json.decode(path.read_bytes())}
+    except (msgspec.DecodeError, TypeError, KeyError):  # the one file that no hash protects
+        return {}
 
 
 def _row(directory: Path, packed: PackedComponent, cost: dict[str, float] | None) -> Row:

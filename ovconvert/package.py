@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from ovconvert.errors import EnvironmentFault, IntegrityError, UsageError, listing
+from ovconvert.errors import EnvironmentFault, IntegrityError, OvconvertError, UsageError, listing
 from ovconvert.spec import Component, Dim
 
 FORMAT = 1
@@ -24,8 +25,14 @@ MANIFEST = "manifest.json"
 ASSETS = "assets"
 GOLDEN = "golden"
 EXPORT_REPORT = "export_report.json"
-UNSEALED = (EXPORT_REPORT,)
-REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+REFUSED_READS = (errno.EACCES, errno.EPERM, errno.EIO)
+REFUSED_WRITES = (
+    *REFUSED_READS,
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.EBUSY),
+)
+OWNER = ".owner"  # in a partial directory: the process that writes it
+UNSEALED = (EXPORT_REPORT, OWNER)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,11 @@ class Manifest:
                 return packed
         have = ", ".join(packed.component.name for packed in self.components)
         raise UsageError(f"the package has no component {name!r}; have: {have}")
+
+    def named(self) -> set[str]:
+        """Return the files that the components name: a package without one of them is not whole."""
+        graphs = {name for packed in self.components for graph in packed.graphs.values() for name in (graph.xml, graph.bin)}
+        return graphs | {packed.golden for packed in self.components}
 
     def has(self, name: str) -> bool:
         """Tell whether the package has a component called `name`."""
@@ -123,7 +135,7 @@ def verify(directory: Path, only: Iterable[str] | None = None) -> list[str]:
     """
     manifest = load(directory)
     wanted = manifest.files if only is None else {name: manifest.files[name] for name in only}
-    problems = []
+    problems = [f"{name}: used by a component, but not listed" for name in sorted(manifest.named() - set(manifest.files))]
     for name, digest in wanted.items():
         path = directory / name
         if not path.is_file():
@@ -144,22 +156,47 @@ def whole(dest: Path, *, force: bool = False, mark: str = MANIFEST) -> Iterator[
     error the partial directory is removed and an existing `dest` stays as it was.
     """
     refuse_existing(dest, force=force, mark=mark)
-    partial = dest.with_name(dest.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)  # what a killed run left behind
+    dest = Path(os.path.abspath(dest))
+    partial = _claim(dest)
     try:
-        partial.mkdir(parents=True)
         yield partial
+        (partial / OWNER).unlink()
         if dest.exists():
             shutil.rmtree(dest)
         partial.rename(dest)
     except OSError as error:
-        if error.errno not in REFUSED_WRITES:
+        fault = fault_of(error, partial, dest)
+        if fault is None:
             raise
-        raise write_fault(dest, error) from error
+        raise fault from error
     finally:
         if partial.exists():
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _claim(dest: Path) -> Path:
+    """Make `<dest>.partial` for this process alone; what a killed run of ours left there is removed.
+
+    Raises UsageError if another run is writing there or if the directory is not ours.
+    """
+    partial = dest.with_name(dest.name + ".partial")
+    owner = partial / OWNER
+    try:
+        if partial.exists() and not owner.is_file():
+            raise UsageError(f"{partial} is in the way and is not ours; move it, or name another destination")
+        if partial.exists():
+            process = owner.read_text().strip()
+            if process.isdigit() and int(process) != os.getpid() and Path(f"/proc/{process}").exists():
+                raise UsageError(f"process {process} is writing {dest}; wait for it, or name another destination")
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        owner.write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        fault = fault_of(error, partial, dest)
+        if fault is None:
+            raise
+        raise fault from error
+    return partial
 
 
 def refuse_existing(dest: Path, *, force: bool, mark: str = MANIFEST) -> None:
@@ -167,6 +204,8 @@ def refuse_existing(dest: Path, *, force: bool, mark: str = MANIFEST) -> None:
 
     `mark` is the file that tells a directory of ours from one that merely exists.
     """
+    if os.path.islink(dest):
+        raise UsageError(f"destination {dest} is a symbolic link; name the directory it points to")
     if dest.exists() and not dest.is_dir():
         raise UsageError(f"destination {dest} is a file; name a directory")
     if not dest.exists() or not any(dest.iterdir()):
@@ -177,6 +216,21 @@ def refuse_existing(dest: Path, *, force: bool, mark: str = MANIFEST) -> None:
         raise UsageError(f"destination {dest} has no {mark}, so it was not made by this command: not replaced")
 
 
+def fault_of(error: OSError, *written: Path) -> OvconvertError | None:
+    """Return the error to show for one of the system's, or None if it is a bug of ours.
+
+    `written` are the places that were being written: a refusal there is a fault of the disk or of the name, a refusal
+    elsewhere one of what was to be read.
+    """
+    dest = written[-1]
+    place = Path(os.path.abspath(error.filename)) if isinstance(error.filename, str | os.PathLike) else None
+    if place is None or any(root in (place, *place.parents) or place in root.parents for root in written):
+        return write_fault(dest, error) if error.errno in REFUSED_WRITES or place in dest.parents else None
+    if error.errno in REFUSED_READS:
+        return UsageError(f"{place} cannot be read: {error.strerror}; check its permissions and its disk")
+    return None
+
+
 def write_fault(dest: Path, error: OSError) -> EnvironmentFault:
     """Return the error for a write below `dest` that the system refused."""
     free = shutil.disk_usage(existing_parent(dest)).free
@@ -184,6 +238,11 @@ def write_fault(dest: Path, error: OSError) -> EnvironmentFault:
         f"cannot write {dest}: {error.strerror or error} ({error.filename or 'no file named'}); "
         f"{free / 2**30:.1f} GiB free there; make room or name another place. Nothing was left behind."
     )
+
+
+def plain(name: str) -> bool:
+    """Tell whether `name` names a file in a directory and cannot lead out of it."""
+    return name == Path(name).name and name not in ("", ".", "..") and "\\" not in name
 
 
 def existing_parent(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from ovconvert.errors import EnvironmentFault, OvconvertError, listing
 from ovconvert.options import Progress, silent
-from ovconvert.package import REFUSED_WRITES, write_fault
+from ovconvert.package import fault_of, write_fault
 from ovconvert.report import Report, check_destination, write
 from ovconvert.verbs import Verb
 
@@ -25,9 +26,10 @@ def perform(verb: Verb, source: Path | None, dest: Path, options: Any, progress:
     try:
         module.run(source, dest, options, progress)
     except OSError as error:
-        if error.errno not in REFUSED_WRITES:
+        fault = fault_of(error, Path(os.path.abspath(dest)))
+        if fault is None:
             raise
-        raise write_fault(dest, error) from error
+        raise fault from error
 
 
 def judge(verb: Verb, package: Path, dests: Iterable[Path], options: Any, progress: Progress = silent) -> Report:

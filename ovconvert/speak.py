@@ -77,8 +77,13 @@ def refuse_output(dest: Path, *, force: bool) -> None:
     if dest.exists() and not force:
         raise UsageError(f"output {dest} exists; name another, or replace it with --force")
     folder = existing_parent(dest.parent)
-    if not os.access(folder, os.W_OK):  # said now, not after minutes of work
+    if not writable(folder):  # said now, not after minutes of work
         raise UsageError(f"output {dest}: {folder} may not be written to; name another place")
+
+
+def writable(folder: Path) -> bool:
+    """Tell whether files may be made in `folder`."""
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def read_text(options: Options) -> str:

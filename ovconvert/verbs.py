@@ -38,7 +38,7 @@ class Verb:
     default_dest: str = ""
     arguments: tuple[str, ...] = ()  # options that are written without a flag
     needs: tuple[str, ...] = ()  # modules that the deployment install lacks; the extra `convert` has them
-    refusal: type[OvconvertError] = ConversionError  # raised with all that `requires` lists
+    refusal: type[OvconvertError] = UsageError  # raised with all that `requires` lists
     fault: type[OvconvertError] = ConversionError  # raised by a judge whose report has failed rows
 
     @property
@@ -58,7 +58,6 @@ VERBS = (
         "Write a checkpoint with seeded random weights in a family's published layout.",
         makes="checkpoint",
         needs=("torch", "yaml"),
-        refusal=UsageError,
     ),
     Verb(
         "export",
@@ -103,7 +102,6 @@ VERBS = (
         reads="package",
         makes="report",
         source=("package",),
-        refusal=UsageError,
         fault=ParityError,
     ),
     Verb(
@@ -116,7 +114,6 @@ VERBS = (
         dest=("-o", "--output", "dest"),
         default_dest="speech.wav",
         arguments=("text",),
-        refusal=UsageError,
     ),
 )
 

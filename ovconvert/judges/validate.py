@@ -32,12 +32,10 @@ class Options:
 
 def requires(package_dir: Path, options: Options) -> list[str]:
     """Return what is wrong with the options."""
+    problems = [] if options.threads is None or options.threads >= 1 else [f"threads {options.threads}: at least 1"]
     have = {packed.component.name for packed in package.load(package_dir).components}
-    return [
-        f"no component {name!r} in the package; have: {', '.join(sorted(have))}"
-        for name in options.components
-        if name not in have
-    ]
+    strange = [name for name in options.components if name not in have]
+    return problems + [f"no component {name!r} in the package; have: {', '.join(sorted(have))}" for name in strange]
 
 
 def run(package_dir: Path, options: Options, progress: Progress = silent) -> Report:

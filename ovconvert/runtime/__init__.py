@@ -34,6 +34,6 @@ def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path
     engine = Engine(Path(directory), threads=threads, cache_dir=cache_dir)
     package.verify(engine.directory, only=[name for name in engine.manifest.files if name.startswith(f"{package.ASSETS}/")])
     name = f"{__name__}.programs.{engine.manifest.family}"
-    if importlib.util.find_spec(name) is None:
+    if not engine.manifest.family.isidentifier() or importlib.util.find_spec(name) is None:
         raise UsageError(f"this version has no program for packages of the family {engine.manifest.family!r}")
     return cast("SpeechProgram", importlib.import_module(name).Program(engine))

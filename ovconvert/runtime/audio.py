@@ -22,6 +22,9 @@ BLOCK = 1 << 15  # outputs made at a time, which bounds the memory of `resample_
 FULL_SCALE = 32767.0
 MACHINE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
+LOWEST_RATE = 4000  # Hz
+LOUDEST = 16.0  # full scale is 1; float files go beyond, but not by this much
+
 
 @dataclass(frozen=True)
 class Audio:
@@ -54,10 +57,10 @@ def read_audio(
     path = Path(path)
     if path.is_dir():
         raise UsageError(f"{path} is a directory; name an audio file (WAV, FLAC, OGG, MP3, ...)")
-    if not path.exists():
+    if not path.is_file():
         raise UsageError(f"{path}: no such file; name an audio file (WAV, FLAC, OGG, MP3, ...)")
     try:
-        if path.is_file() and path.stat().st_size == 0:
+        if path.stat().st_size == 0:
             raise UsageError(f"{path} is empty (0 bytes); record or copy it again")
         with soundfile.SoundFile(path) as file:
             frames = -1 if max_seconds is None else max(int(max_seconds * file.samplerate), 1)
@@ -74,10 +77,14 @@ def read_audio(
 def _refuse_unusable(path: Path, audio: Audio, min_seconds: float, allow_silence: bool) -> None:
     if not len(audio.samples):
         raise UsageError(f"{path} has no samples; record it again")
+    if audio.sample_rate < LOWEST_RATE:
+        raise UsageError(f"{path} has {audio.sample_rate} samples per second; at least {LOWEST_RATE} are needed for a voice")
     if audio.seconds < min_seconds:
         raise UsageError(f"{path} is {audio.seconds:.3f} s long; at least {min_seconds:g} s are needed; record more")
     if not np.isfinite(audio.samples).all():
         raise UsageError(f"{path} has samples that are not finite (NaN or infinity); make it again")
+    if np.abs(audio.samples).max() > LOUDEST:
+        raise UsageError(f"{path} has samples up to {np.abs(audio.samples).max():.0f}; scale it to between -1 and 1")
     if not allow_silence and not audio.samples.any():
         raise UsageError(f"{path} is silent: every sample is zero; give a recording in which someone speaks")
 

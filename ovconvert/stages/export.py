@@ -188,6 +188,8 @@ def _write_manifest(
     family = checkpoint.family
     files = package.seal(dest)
     manifest = Manifest(family.name, family.variant, family.sample_rate, family.dims, tuple(packed), files, lineage)
+    if missing := manifest.named() - set(files):  # another process meddled with the directory
+        raise EnvironmentFault(f"files vanished while the package was made: {', '.join(sorted(missing))}; export again")
     package.save(manifest, dest)
 
 

@@ -11,7 +11,7 @@ from ovconvert.errors import ConversionError
 from ovconvert.graphs.save import save_ir, share_weights
 from ovconvert.graphs.state import make_stateful
 from ovconvert.options import Progress, option, silent
-from ovconvert.package import Graph, whole
+from ovconvert.package import Graph, plain, whole
 from ovconvert.spec import WEIGHT_FORMATS, CacheSpec
 from ovconvert.stages.simplify import read_onnx
 
@@ -39,9 +39,10 @@ class Options:
 
 def requires(source: Path, options: Options) -> list[str]:
     """Return what is wrong with `source`."""
-    if not source.is_file():
-        return [f"{source} is not a file; give an ONNX file"]
-    return []
+    problems = [] if source.is_file() else [f"{source} is not a file; give an ONNX file"]
+    if options.name and not plain(options.name):
+        problems.append(f"the name {options.name!r} is no plain file name")
+    return problems
 
 
 def run(source: Path, dest: Path, options: Options, progress: Progress = silent) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ovconvert.errors import ConversionError, UsageError, listing
 from ovconvert.graphs.weights import attach, detach
 from ovconvert.options import Progress, option, silent
-from ovconvert.package import whole
+from ovconvert.package import plain, whole
 from ovconvert.stages.simplify import read_onnx
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def requires(source: Path, options: Options) -> list[str]:
     problems = [] if source.is_file() else [f"{source} is not a file; give an ONNX file"]
     if not options.at:
         problems.append("no tensor to cut at; name at least one with --at")
+    problems += [f"the name {name!r} is no plain file name" for name in (options.first, options.second) if not plain(name)]
+    if len(set(options.at)) != len(options.at):
+        problems.append("a tensor is named twice in --at; name each once")
     if options.first == options.second:
         problems.append(f"both parts are called {options.first!r}; give them different names")
     return problems
@@ -47,7 +50,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     """
     model = read_onnx(source)
     weights = detach(model, source.parent)
-    _check_names(model, options.at, set(weights))
+    _check_names(model, options.at)
     outputs = [port.name for port in model.graph.output]
     with whole(dest, force=options.force, mark=f"{options.first}.onnx") as partial:
         parts = ((options.first, options.at, ()), (options.second, outputs, options.at))
@@ -110,7 +113,8 @@ def _reads(node: onnx.NodeProto) -> list[str]:
     return names
 
 
-def _check_names(model: onnx.ModelProto, at: Sequence[str], weights: Collection[str]) -> None:
+def _check_names(model: onnx.ModelProto, at: Sequence[str]) -> None:
+    given = {port.name for port in model.graph.input} | {tensor.name for tensor in model.graph.initializer}
     made = {name for node in model.graph.node for name in node.output if name}
     problems = []
     for name in at:
@@ -118,7 +122,7 @@ def _check_names(model: onnx.ModelProto, at: Sequence[str], weights: Collection[
             continue
         near = difflib.get_close_matches(name, made, n=3)
         hint = f"; near: {', '.join(near)}" if near else ""
-        what = "is an input or a weight, not made by any node" if name in weights else "is not in the graph"
+        what = "is an input or a weight, not made by any node" if name in given else "is not in the graph"
         problems.append(f"{name} {what}{hint}")
     if problems:
         raise UsageError(listing("cannot cut there:", problems))

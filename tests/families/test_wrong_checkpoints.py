@@ -108,6 +108,48 @@ def test_a_config_without_a_needed_value(copy: Path) -> None:
     assert "lacks emo_num" in message
 
 
+def edit(path: Path, keys: str, value: object) -> None:
+    """Change one value of a YAML or JSON file."""
+    content = yaml.safe_load(path.read_text())
+    place = content
+    *parents, last = keys.split(".")
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    path.write_text(yaml.safe_dump(content) if path.suffix == ".yaml" else json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "part"),
+    [
+        ("gpt.heads", "four", "gpt.heads = 'four'"),
+        ("s2mel.preprocess_params.sr", "abc", "must be a number"),
+        ("s2mel.preprocess_params.sr", 16000, "the vocoder's config 22050"),
+        ("s2mel.preprocess_params.spect_params.n_fft", -4, "n_fft = -4"),
+        ("s2mel.preprocess_params.spect_params.hop_length", 300, "a hop of 300"),
+        ("s2mel.preprocess_params.spect_params.fmax", "lots", "fmax = 'lots'"),
+        ("gpt.start_mel_token", 999999, "the decoder has 130 codes"),
+        ("emo_num", "many", "emo_num = 'many'"),
+    ],
+)
+def test_values_that_the_runtime_could_not_use(copy: Path, keys: str, value: object, part: str) -> None:
+    edit(copy / "config.yaml", keys, value)
+    assert part in refused(copy)
+
+
+def test_tokenizers_and_the_classifier_are_opened_before_any_work(copy: Path) -> None:
+    (copy / "bpe.model").write_bytes((copy / "bpe.model").read_bytes()[:500])
+    classifier = copy / "qwen0.6bemo4-merge"
+    (classifier / "tokenizer.json").write_text("{}")
+    message = refused(copy)
+    assert "bpe.model is missing, damaged or truncated" in message
+    assert "tokenizer.json is missing, damaged or truncated" in message
+    (classifier / "generation_config.json").write_text("{")
+    assert "generation_config.json is not valid JSON" in refused(copy)
+    (classifier / "tokenizer.json").unlink()
+    assert "tokenizer.json is missing" in refused(copy)
+
+
 def test_heads_that_do_not_divide_the_width(copy: Path) -> None:
     path = copy / "config.yaml"
     config = yaml.safe_load(path.read_text())

@@ -36,7 +36,8 @@ def manifest(files: dict[str, str]) -> Manifest:
 def directory(tmp_path: Path) -> Path:
     made = tmp_path / "pkg"
     (made / "assets").mkdir(parents=True)
-    for name in ("a.xml", "a.bin", "b.xml", "assets/words.txt"):
+    (made / "golden").mkdir()
+    for name in ("a.xml", "a.bin", "b.xml", "golden/gpt.npz", "assets/words.txt"):
         (made / name).write_text(name)
     package.save(manifest(package.seal(made)), made)
     return made
@@ -147,9 +148,51 @@ def test_whole_refuses_what_exists(directory: Path, tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     (tmp_path / "pkg.partial").mkdir()
     (tmp_path / "pkg.partial" / "old.bin").write_text("x")
+    (tmp_path / "pkg.partial" / package.OWNER).write_text("0\n")
     with package.whole(tmp_path / "pkg") as partial:
         (partial / "new.txt").write_text("x")
     assert [path.name for path in (tmp_path / "pkg").iterdir()] == ["new.txt"]
+
+
+def test_a_partial_directory_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "pkg.partial").mkdir()
+    (tmp_path / "pkg.partial" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="in the way"), package.whole(tmp_path / "pkg"):
+        pass
+    assert (tmp_path / "pkg.partial" / "thesis.txt").read_text() == "mine"
+
+
+def test_two_runs_do_not_write_the_same_destination(tmp_path: Path) -> None:
+    with package.whole(tmp_path / "pkg") as partial:
+        (partial / package.OWNER).write_text("1\n")  # a process that runs for as long as the machine
+        with pytest.raises(UsageError, match="process 1 is writing"), package.whole(tmp_path / "pkg"):
+            pass
+        (partial / "new.txt").write_text("x")
+    assert [path.name for path in (tmp_path / "pkg").iterdir()] == ["new.txt"]
+
+
+def test_a_package_without_a_file_that_its_components_use_is_not_whole(directory: Path) -> None:
+    read = package.load(directory)
+    (directory / "b.xml").unlink()
+    files = {name: digest for name, digest in read.files.items() if name != "b.xml"}
+    package.save(manifest(files), directory)
+    with pytest.raises(IntegrityError, match=r"b.xml: used by a component, but not listed"):
+        package.verify(directory)
+
+
+def test_destinations_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "file").write_text("x")
+    for dest, error in (("link", UsageError), ("file/pkg", EnvironmentFault), ("x" * 252, EnvironmentFault)):
+        with pytest.raises(error), package.whole(tmp_path / dest):
+            pass
+
+
+def test_what_cannot_be_read_is_not_called_unwritable(tmp_path: Path) -> None:
+    refused = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "source" / "config.yaml"))
+    with pytest.raises(UsageError, match=r"config.yaml cannot be read"), package.whole(tmp_path / "deep" / "pkg"):
+        raise refused
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +217,7 @@ def test_a_limit_of_the_system_is_one_clear_error(tmp_path: Path) -> None:
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "cannot write pkg: File too large" in done.stdout
+    assert "pkg: File too large" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from ovconvert.checkpoint import construct, fill, mismatches, unexplained
 from ovconvert.errors import ConversionError, listing
 from ovconvert.families.indextts2 import layout, parts
-from ovconvert.families.indextts2.assets import write_assets
-from ovconvert.families.indextts2.checks import contradictions, lookup
+from ovconvert.families.indextts2.assets import read_settings, write_assets
+from ovconvert.families.indextts2.checks import contradictions, lookup, misstated
 from ovconvert.families.indextts2.synthetic import make_checkpoint
 from ovconvert.spec import Component, Family, Port
 
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "make_checkpoint", "open_checkpoint", "recognises"]
 
-NEEDED = (
-    "gpt.heads",
-    "s2mel.DiT.num_heads",
-    "s2mel.preprocess_params.sr",
-    "s2mel.preprocess_params.spect_params.n_fft",
-    "s2mel.preprocess_params.spect_params.hop_length",
-    "s2mel.preprocess_params.spect_params.win_length",
-    "emo_num",
-)
 FLOORS = {"fp32": 80.0, "fp16": 50.0}  # dB against PyTorch; reports/notes/parity.md has the runs
 
 
@@ -62,13 +53,14 @@ class Checkpoint:
         if contents.classifier is not None:
             chosen += (parts.EMOTION_CLASSIFIER,)
         self._parts = {part.name: part for part in chosen}
-        problems: list[str] = [f"config.yaml lacks {path}" for path in NEEDED if lookup(contents.config, path) is None]
+        problems = misstated(contents.config)
         if problems:
             raise ConversionError(listing(f"the checkpoint {contents.source} cannot be converted:", problems))
         self._configs = self._configure(problems)
         self.unused = self._check_keys(problems)
         shapes = {name: tuple(matrix.shape) for name, matrix in contents.matrices.items()}
         problems += contradictions(contents.config, self._configs, shapes)
+        self._settings = read_settings(contents, self._configs, self.variant, problems)
         if problems:
             raise ConversionError(listing(f"the checkpoint {contents.source} cannot be converted:", problems))
         self.files = contents.files
@@ -93,7 +85,7 @@ class Checkpoint:
 
     def write_assets(self, dest: Path) -> None:
         """Write tokenizers, matrices and settings into `dest`."""
-        write_assets(dest, self._contents, self._configs, self.variant)
+        write_assets(dest, self._contents, self._settings)
 
     def _ports(self, part: parts.Part) -> tuple[parts.Ports, parts.Ports]:
         return part.ports(self._configs[part.name])

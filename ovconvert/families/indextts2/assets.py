@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ovconvert.errors import ConversionError
-from ovconvert.families.indextts2.checks import lookup
-from ovconvert.families.indextts2.layout import GLOSSARY, Contents
+from ovconvert.errors import ConversionError, IntegrityError
+from ovconvert.families.indextts2.checks import lookup, unusable
+from ovconvert.families.indextts2.layout import GLOSSARY, Contents, read_json
+from ovconvert.runtime.tokenizers import HFTokenizer, SentencePieceTokenizer, TiktokenTokenizer
 
+CLASSIFIER = "emotion_classifier"
 LENGTH_RATIO = 1.72  # mel frames per content frame (spec section 12)
 CLASSIFIER_SYSTEM = "文本情感分类"  # the system message that the classifier was trained with (spec section 9.1)
 MARK = "\u2063text\u2063"  # stands for the user's text while the chat template is rendered
@@ -29,18 +31,44 @@ zh/en en/zh common
 """.split()  # noqa: SIM905 - a hundred quoted items read worse
 
 
-def write_assets(dest: Path, contents: Contents, configs: Mapping[str, Any], variant: str) -> None:
+def write_assets(dest: Path, contents: Contents, settings: Mapping[str, Any]) -> None:
     """Write `config.json`, the tokenizers and the matrices into `dest`."""
     dest.mkdir(parents=True, exist_ok=True)
-    settings = _settings(contents, configs, variant)
     shutil.copyfile(contents.tokenizer, dest / contents.tokenizer.name)
-    matrices = {name: np.asarray(matrix, np.float32) for name, matrix in contents.matrices.items()}
-    for name, matrix in matrices.items():
-        np.save(dest / f"{name}_matrix.npy", matrix)
+    for name, matrix in contents.matrices.items():
+        np.save(dest / f"{name}_matrix.npy", np.asarray(matrix, np.float32))
     if contents.classifier is not None:
-        settings["emotion_classifier"] = _classifier(contents.classifier, dest)
+        (dest / CLASSIFIER).mkdir()
+        shutil.copyfile(contents.classifier / "tokenizer.json", dest / CLASSIFIER / "tokenizer.json")
     text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
     (dest / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_settings(contents: Contents, configs: Mapping[str, Any], variant: str, problems: list[str]) -> dict[str, Any]:
+    """Return the settings of the runtime program; add to `problems` whatever the runtime could not work with.
+
+    The tokenizers are opened here, so that a damaged one is found before any graph is made.
+    """
+    problems += unusable(contents.config, contents.vocoder_config, configs)
+    if problems:
+        return {}
+    settings = _settings(contents, configs, variant)
+    if contents.classifier is not None:
+        try:
+            settings[CLASSIFIER] = _classifier(contents.classifier)
+        except ConversionError as error:
+            problems.append(str(error))
+    opens: list[tuple[Path, Callable[[Path], object]]] = [
+        (contents.tokenizer, TiktokenTokenizer if variant == "2.5" else SentencePieceTokenizer)
+    ]
+    if contents.classifier is not None:
+        opens.append((contents.classifier / "tokenizer.json", HFTokenizer))
+    for path, open_tokenizer in opens:
+        try:
+            open_tokenizer(path)
+        except IntegrityError:
+            problems.append(f"{path} is missing, damaged or truncated: no tokenizer can be read from it")
+    return settings
 
 
 def _settings(contents: Contents, configs: Mapping[str, Any], variant: str) -> dict[str, Any]:
@@ -89,17 +117,14 @@ def _glossary(source: Path) -> dict[str, Any]:
     return content
 
 
-def _classifier(source: Path, dest: Path) -> dict[str, Any]:
-    """Copy the tokenizer of the emotion classifier; return its prompt and generation settings.
+def _classifier(source: Path) -> dict[str, Any]:
+    """Return the prompt and the generation settings of the emotion classifier.
 
     The prompt is rendered here from the checkpoint's own chat template, so that the runtime needs no template engine.
     """
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if not (source / name).is_file():
             raise ConversionError(f"{source / name} is missing; the emotion classifier cannot read text without it")
-    target = dest / "emotion_classifier"
-    target.mkdir()
-    shutil.copyfile(source / "tokenizer.json", target / "tokenizer.json")
     rendered = _render(source)
     if rendered.count(MARK) != 1:
         raise ConversionError(f"the chat template in {source} does not contain the user's text exactly once")
@@ -108,7 +133,7 @@ def _classifier(source: Path, dest: Path) -> dict[str, Any]:
     model = _read_json(source / "config.json")
     stops = generation.get("eos_token_id", model.get("eos_token_id", []))
     return {
-        "tokenizer": "emotion_classifier/tokenizer.json",
+        "tokenizer": f"{CLASSIFIER}/tokenizer.json",
         "before": before,
         "after": after,
         "stop_tokens": stops if isinstance(stops, list) else [stops],
@@ -142,4 +167,4 @@ def _render(source: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}

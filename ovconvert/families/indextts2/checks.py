@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,61 @@ def contradictions(config: Mapping[str, Any], configs: Configs, emotions: Mappin
     if "decoder" in configs and configs["decoder"].width % (heads or 1):
         problems.append(f"config.yaml says gpt.heads = {heads}, which does not divide the width {configs['decoder'].width}")
     return problems + _matrices(config, configs, emotions)
+
+
+# Numbers of config.yaml that are used as they are: (path, lowest, whether it may be left out).
+NUMBERS = (
+    ("gpt.heads", 1, False),
+    ("s2mel.DiT.num_heads", 1, False),
+    ("s2mel.preprocess_params.sr", 4000, False),
+    ("s2mel.preprocess_params.spect_params.n_fft", 16, False),
+    ("s2mel.preprocess_params.spect_params.hop_length", 1, False),
+    ("s2mel.preprocess_params.spect_params.win_length", 1, False),
+    ("s2mel.preprocess_params.spect_params.fmin", 0, True),
+    ("gpt.start_mel_token", 0, True),
+    ("gpt.stop_mel_token", 0, True),
+)
+
+
+def misstated(config: Mapping[str, Any]) -> list[str]:
+    """Return every value of config.yaml that is missing, is no number, or is too small to mean anything."""
+    problems = []
+    for path, lowest, optional in NUMBERS:
+        value = lookup(config, path)
+        if value is None and optional:
+            continue
+        if value is None:
+            problems.append(f"config.yaml lacks {path}")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or value < lowest:
+            problems.append(f"config.yaml says {path} = {value!r}; it must be a number from {lowest} on")
+    groups = config.get("emo_num")
+    if groups is None:
+        problems.append("config.yaml lacks emo_num")
+    elif not isinstance(groups, list) or not all(isinstance(count, int) and count > 0 for count in groups):
+        problems.append(f"config.yaml says emo_num = {groups!r}; it must be a list of counts")
+    return problems
+
+
+def unusable(config: Mapping[str, Any], vocoder: Mapping[str, Any], configs: Configs) -> list[str]:
+    """Return what the runtime could not work with: tokens beyond the vocabulary, rates that do not fit the vocoder."""
+    problems = []
+    for path in ("gpt.start_mel_token", "gpt.stop_mel_token"):
+        token = lookup(config, path)
+        if token is not None and "decoder" in configs and token >= configs["decoder"].vocabulary:
+            problems.append(f"config.yaml says {path} = {token}, the decoder has {configs['decoder'].vocabulary} codes")
+    spectrum = "s2mel.preprocess_params.spect_params"
+    hop = lookup(config, f"{spectrum}.hop_length")
+    if "vocoder" in configs and hop != math.prod(configs["vocoder"].rates):
+        problems.append(f"config.yaml says a hop of {hop}, the vocoder makes {math.prod(configs['vocoder'].rates)} samples")
+    rate = lookup(config, "s2mel.preprocess_params.sr")
+    if vocoder.get("sampling_rate", rate) != rate:
+        problems.append(f"config.yaml says {rate} samples per second, the vocoder's config {vocoder['sampling_rate']}")
+    if lookup(config, f"{spectrum}.win_length") > lookup(config, f"{spectrum}.n_fft"):
+        problems.append("config.yaml says a win_length above n_fft")
+    highest = lookup(config, f"{spectrum}.fmax")
+    if highest not in (None, "None") and not isinstance(highest, int | float):
+        problems.append(f"config.yaml says fmax = {highest!r}; it must be a frequency or None")
+    return problems
 
 
 def lookup(config: Mapping[str, Any], path: str) -> Any:

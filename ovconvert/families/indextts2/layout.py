@@ -118,8 +118,8 @@ def read(source: Path) -> Contents:
     return Contents(
         source=source,
         config=config,
-        vocoder_config=_json(found["vocoder config"]),
-        semantic_config=_json(semantic_config) if semantic_config else {},
+        vocoder_config=read_json(found["vocoder config"]),
+        semantic_config=read_json(semantic_config) if semantic_config else {},
         shapes=shapes,
         paths=found,
         matrices=matrices,
@@ -157,7 +157,8 @@ def _yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises ConversionError if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

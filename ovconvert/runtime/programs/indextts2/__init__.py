@@ -35,7 +35,8 @@ def _quiet(what: str, done: int, total: int) -> None:
 class Program:
     """Speech by an IndexTTS2 package.
 
-    Voices, and the emotion vectors of recordings, are computed once and remembered. One utterance runs at a time.
+    Voices, and the emotion vectors of recordings, are computed once and remembered. Utterances may run side by side: their
+    segments take turns on the graphs.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -48,11 +49,13 @@ class Program:
         self._matrix = EmotionMatrix(self._settings, assets)
         self._synthesis: Synthesis | None = None
         self._classifier: EmotionClassifier | None = None
+        self._turn = threading.RLock()  # graphs and decoder steps serve one segment, or one voice, at a time
 
     def register(self, path: Path, max_seconds: float = Request.max_reference_seconds) -> Voice:
         """Compute and remember the voice in the recording at `path`, so that the first request need not."""
-        self._voices.emotion(path, max_seconds)
-        return self._voices.voice(path, max_seconds)
+        with self._turn:
+            self._voices.emotion(path, max_seconds)
+            return self._voices.voice(path, max_seconds)
 
     def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Iterator[Chunk]:
         """Yield the audio of `text` segment by segment; while one is consumed, the next is made.
@@ -61,12 +64,19 @@ class Program:
         """
         segments = self._texts.segments(text, request)
         path = _required(request.voice)
-        voice = self._voices.voice(path, request.max_reference_seconds)
-        emotion = self._emotion(text, voice, request)
-        if self._synthesis is None:
-            self._synthesis = Synthesis(self._engine, self._settings)
-        made = self._synthesis.chunks(segments, voice, emotion, request, on_progress)
-        return _ahead(made)
+        left = threading.Event()
+
+        def report(what: str, done: int, total: int) -> None:
+            if left.is_set():
+                raise _Left
+            on_progress(what, done, total)
+
+        with self._turn:
+            voice = self._voices.voice(path, request.max_reference_seconds)
+            emotion = self._emotion(text, voice, request)
+            if self._synthesis is None:
+                self._synthesis = Synthesis(self._engine, self._settings)
+        return _ahead(self._synthesis.chunks(segments, voice, emotion, request, report), self._turn, left)
 
     def speak(self, text: str, request: Request, on_progress: Report = _quiet) -> Speech:
         """Return the audio of `text`. Raises as `stream` does."""
@@ -123,19 +133,28 @@ def _required(voice: Path | None) -> Path:
     return Path(voice)
 
 
-def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield `chunks` while a thread makes the next one. It is at most one ahead, and stops when nobody listens."""
+class _Left(Exception):
+    """Nobody waits for the audio any more. Raised where progress is reported: after a token, after a solver step."""
+
+
+def _ahead(chunks: Iterator[Chunk], turn: threading.RLock, left: threading.Event) -> Iterator[Chunk]:
+    """Yield `chunks` while a thread, when it is its `turn`, makes the next one.
+
+    It is at most one ahead. When the consumer goes, `left` is set and the thread ends at its next report of progress.
+    """
     ready: Queue[Chunk | BaseException | None] = Queue(maxsize=1)
-    left = threading.Event()
 
     def make() -> None:
         try:
-            for chunk in chunks:
-                if left.is_set():
-                    return
+            while not left.is_set():
+                with turn:
+                    chunk = next(chunks, None)
                 ready.put(chunk)
-            ready.put(None)
-        except BaseException as error:
+                if chunk is None:
+                    return
+        except _Left:
+            return
+        except BaseException as error:  # handed to the consumer, who raises it
             ready.put(error)
 
     worker = threading.Thread(target=make, name="segments", daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,7 +117,9 @@ def _pairs(content: Any) -> list[tuple[str, float]]:
             pairs.append((value, 1.0))
         elif key in LABELS:
             try:
-                pairs.append((key, float(value)))
+                score = float(value)
             except (TypeError, ValueError):
                 continue
+            if math.isfinite(score):  # JSON as Python reads it has NaN
+                pairs.append((key, score))
     return pairs

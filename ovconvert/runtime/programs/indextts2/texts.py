@@ -14,6 +14,7 @@ from ovconvert.runtime.tokenizers import SentencePieceTokenizer, TiktokenTokeniz
 
 MARKS = (0, 1)  # start and stop of text: removed where a tokenizer yields them (section 10.1)
 AUTO = "auto"
+READ_ALIKE = (AUTO, "zh", "en")  # of version 2.0, which has no language input
 MARKED_LANGUAGES = 99  # that have a special token of their own: with them the published 60509 tokens add up
 
 
@@ -44,6 +45,10 @@ class Texts:
         Raises UsageError for a text that cannot be spoken and for a language that does not exist.
         """
         checked = rules.check_text(text, MAX_TEXT)
+        if not self._languages and request.language not in READ_ALIKE:
+            raise UsageError(
+                f"language {request.language!r}: this model tells by the text, and takes {', '.join(READ_ALIKE)}"
+            )
         limit = min(request.segment_tokens, self._settings["text_positions"] - len(MARKS))
         segments = self._by_pieces(checked, limit) if self._pieces else self._by_bytes(checked, limit, request.language)
         segments = [segment for segment in segments if segment.ids]
