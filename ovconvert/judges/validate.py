@@ -122,10 +122,16 @@ def _compare_forms(engine: Engine, packed: PackedComponent, cases: golden.Cases,
     reference = [int(outputs[f"{call}.{component.outputs[0].name}"].argmax()) for call in range(calls)]
     for form, chosen in tokens.items():
         same = sum(left == right for left, right in zip(reference, chosen, strict=True))
-        # float16 weights may turn a near tie of flat logits; the float32 package must choose PyTorch's tokens
+        # float16 weights may turn a near tie of flat logits, so only the float32 package is asked for PyTorch's tokens
         asked = float(calls) if packed.weight_format == "fp32" else None
         yield Measurement(
-            component.name, f"{form} = PyTorch", "equal tokens", same, f"of {calls}", asked, asked is None or same == calls
+            component.name,
+            f"{form} = PyTorch",
+            "equal tokens",
+            same,
+            f"of {calls}",
+            asked,
+            None if asked is None else same == calls,
         )
     if len(tokens) > 1:
         first, second = list(tokens)[:2]

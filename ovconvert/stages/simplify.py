@@ -115,7 +115,15 @@ def compare(before: Path, after: Path, shapes: Mapping[str, tuple[int, ...]]) ->
     inputs: dict[str, np.ndarray] = {}
     results = []
     for path in (before, after):
-        compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        try:
+            compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        except RuntimeError as error:
+            raise ConversionError(
+                f"OpenVINO cannot run {before}, so nothing can be compared; --no-check skips it: {error}"
+            ) from error
+        strange = set(shapes) - {port.get_any_name() for port in compiled.inputs}
+        if strange:
+            raise UsageError(f"--input-shape names {', '.join(sorted(strange))}, which the graph does not have as input")
         for port in compiled.inputs:
             name = port.get_any_name()
             if name not in inputs:
@@ -151,6 +159,10 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
         raise ConversionError(f"{path} is not an ONNX file, or is truncated: {error}") from error
+    beside = {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    missing = sorted(name for name in beside if not (path.parent / name).is_file())
+    if missing:
+        raise ConversionError(f"{path} keeps its weights in {', '.join(missing)}, which is missing beside it")
     if not model.graph.node:
         raise ConversionError(f"{path} is not an ONNX file with a graph in it")
     return model

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,40 @@ def test_a_stream_that_is_left_stops_working(model: Program, request_: Request) 
     next(chunks)
     chunks.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "segments"]
+
+
+def test_a_stream_that_is_left_ends_within_a_step_not_a_segment(model: Program, request_: Request) -> None:
+    reported: list[str] = []
+    chunks = model.stream(LONG, replace(request_, segment_tokens=60, steps=500), lambda what, *_: reported.append(what))
+    worker = threading.Thread(target=lambda: next(chunks))
+    worker.start()
+    while "flow_estimator" not in reported:
+        time.sleep(0.01)
+    worker.join()  # the first segment comes out whole
+    done = reported.count("flow_estimator")
+    chunks.close()
+    assert reported.count("flow_estimator") < done + 400
+    assert not [thread for thread in threading.enumerate() if thread.name == "segments"]
+
+
+def test_utterances_run_side_by_side(model: Program, request_: Request) -> None:
+    requests = [replace(request_, seed=seed, segment_tokens=60) for seed in range(3)]
+    alone = [model.speak(LONG, request).samples for request in requests]
+    together: dict[int, np.ndarray] = {}
+
+    def speak(number: int) -> None:
+        together[number] = model.speak(LONG, requests[number]).samples
+
+    threads = [threading.Thread(target=speak, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, samples in enumerate(alone):
+        assert difference(samples, together[number]) == 0.0
+    streams = [model.stream(LONG, request) for request in requests[:2]]
+    for left, right in zip(*streams, strict=False):  # in one thread, in turns
+        assert len(left.samples) and len(right.samples)
 
 
 def test_all_forms_of_the_decoder_speak_the_same(package_dir: Path, request_: Request, tmp_path: Path) -> None:
