@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -160,10 +161,7 @@ def whole(dest: Path, *, force: bool = False, mark: str = MANIFEST) -> Iterator[
     partial = _claim(dest)
     try:
         yield partial
-        (partial / OWNER).unlink()
-        if dest.exists():
-            shutil.rmtree(dest)
-        partial.rename(dest)
+        _put_in_place(partial, dest)
     except OSError as error:
         fault = fault_of(error, partial, dest)
         if fault is None:
@@ -172,6 +170,21 @@ def whole(dest: Path, *, force: bool = False, mark: str = MANIFEST) -> Iterator[
     finally:
         if partial.exists():
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, dest: Path) -> None:
+    """Make `partial` the directory `dest`: the old one is moved aside first and deleted last, so it is never half gone."""
+    (partial / OWNER).unlink()
+    with tempfile.TemporaryDirectory(prefix=f"{dest.name}.old", dir=dest.parent, ignore_cleanup_errors=True) as aside:
+        old = Path(aside) / dest.name
+        if dest.exists():
+            dest.rename(old)
+        try:
+            partial.rename(dest)
+        except OSError:
+            if old.exists():
+                old.rename(dest)
+            raise
 
 
 def _claim(dest: Path) -> Path:
@@ -236,7 +249,7 @@ def write_fault(dest: Path, error: OSError) -> EnvironmentFault:
     free = shutil.disk_usage(existing_parent(dest)).free
     return EnvironmentFault(
         f"cannot write {dest}: {error.strerror or error} ({error.filename or 'no file named'}); "
-        f"{free / 2**30:.1f} GiB free there; make room or name another place. Nothing was left behind."
+        f"{free / 2**30:.1f} GiB free there; make room or name another place. Nothing half-written was left behind."
     )
 
 

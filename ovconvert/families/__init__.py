@@ -26,7 +26,7 @@ class Checkpoint(Protocol):
     files: tuple[Path, ...]  # all that was read, for the digest of the source
     unused: tuple[str, ...]  # keys that inference does not need
 
-    def build(self, component: str, *, split: bool = True) -> torch.nn.Module:
+    def build(self, component: str) -> torch.nn.Module:
         """Return the network of a component with its weights: positional inputs and outputs as its ports say."""
 
     def example(self, component: str, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:

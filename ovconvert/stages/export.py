@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TOOLS = ("ovconvert", "torch", "onnx", "onnxsim", "openvino", "numpy")
 ONNX = "onnx"
+TRACED = "0"  # the golden case whose sizes the trace sees
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,10 @@ def export_component(
     parameters = sum(parameter.numel() for parameter in module.parameters())
     path = dest / ONNX / f"{component.name}_model.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = _record_golden(checkpoint, component, module, dest, options.seed)
-    simplified = _to_onnx(module, component, record, path)
+    cases = _record_golden(checkpoint, component, module, options.seed)
+    record = f"{package.GOLDEN}/{component.name}.npz"
+    cases.save(dest / record)
+    simplified = _to_onnx(module, component, cases.inputs(TRACED), path)
     del module
     model = lower.convert(path)
     graphs = lower.lower(model, dest, component.name, options.weight_format, component.cache)
@@ -111,8 +114,8 @@ def export_component(
     return entry, lineage, cost
 
 
-def _record_golden(checkpoint: Checkpoint, component: Component, module: torch.nn.Module, dest: Path, seed: int) -> str:
-    """Run the PyTorch module at every size of its axes; return the name of the file that keeps inputs and outputs."""
+def _record_golden(checkpoint: Checkpoint, component: Component, module: torch.nn.Module, seed: int) -> golden.Cases:
+    """Run the PyTorch module at every size of its axes; return inputs and outputs."""
     cases = golden.Cases()
     for number, sizes in enumerate(golden.sizes(component, checkpoint.family.dims)):
         rng = np.random.default_rng([seed, number])
@@ -128,9 +131,7 @@ def _record_golden(checkpoint: Checkpoint, component: Component, module: torch.n
         sizes = golden.sizes_of_trace(checkpoint.family.dims, sum(chunks))
         inputs = checkpoint.example(component.name, sizes, np.random.default_rng([seed, len(chunks)]))
         cases.add("trace", inputs, _run_trace(module, component, inputs, chunks))
-    name = f"{package.GOLDEN}/{component.name}.npz"
-    cases.save(dest / name)
-    return name
+    return cases
 
 
 def _run(module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -157,12 +158,13 @@ def _run_trace(
     return {f"{number}.{name}": value for number, call in enumerate(calls) for name, value in call.items()}
 
 
-def _to_onnx(module: torch.nn.Module, component: Component, record: str, path: Path) -> simplify.Simplified:
-    """Write the simplified ONNX of `module`, traced on the first golden case, to `path`."""
+def _to_onnx(
+    module: torch.nn.Module, component: Component, example: Mapping[str, np.ndarray], path: Path
+) -> simplify.Simplified:
+    """Write the simplified ONNX of `module`, traced on `example`, to `path`."""
     from ovconvert.graphs.trace import trace
     from ovconvert.graphs.weights import attach
 
-    example = golden.Cases.load(path.parent.parent / record).inputs("0")
     simplified = simplify.simplify(trace(module, component.all_inputs(), component.all_outputs(), example))
     attach(simplified.model, dict(module.state_dict()), path)
     return simplified

@@ -55,7 +55,7 @@ class GoldenCheckpoint:
             components.append(Component(part.name, part.role, inputs, outputs, part.cache(config)))
         self.family = Family("indextts2", "golden", 22050, parts.DIMS, tuple(components))
 
-    def build(self, component: str, *, split: bool = True) -> Any:
+    def build(self, component: str) -> Any:
         part, config, state = self._modules[component]
         return seeded.build(part.network, config, state)
 

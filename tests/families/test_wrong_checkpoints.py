@@ -55,7 +55,9 @@ def test_every_wrong_key_is_named_at_once(copy: Path) -> None:
 
     rewrite(copy / "gpt.pth", damage)
     rewrite(copy / "wav2vec2bert_stats.pt", lambda content: content.update(mean=content["mean"][:5]))
+    (copy / "bpe.model").write_bytes(b"cut short")
     message = refused(copy)
+    assert "bpe.model is missing, damaged or truncated" in message
     for part in ("final_norm.weight", "is missing", "mel_head.bias is [129], must be [130]", "a.stranger", "mean is [5]"):
         assert part in message, part
 

@@ -132,6 +132,21 @@ def test_whole_keeps_the_old_on_an_error_and_replaces_it_on_success(directory: P
     assert [path.name for path in directory.iterdir()] == ["manifest.json"]
 
 
+def test_whole_gives_the_old_back_if_the_new_cannot_take_its_place(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(EnvironmentFault, match="Input/output error"), package.whole(directory, force=True) as partial:
+        (partial / "manifest.json").write_text("new")
+    assert package.verify(directory) == []
+    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+
+
 def test_whole_refuses_what_exists(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--force"), package.whole(directory):
         pass

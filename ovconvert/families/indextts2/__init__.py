@@ -72,7 +72,7 @@ class Checkpoint:
             components=tuple(self._component(part) for part in chosen),
         )
 
-    def build(self, component: str, *, split: bool = True) -> torch.nn.Module:
+    def build(self, component: str) -> torch.nn.Module:
         """Return the network of a component with its weights."""
         part = self._parts[component]
         return fill(construct(partial(part.network, self._configs[component])), self._merged(part))

@@ -50,25 +50,22 @@ def read_settings(contents: Contents, configs: Mapping[str, Any], variant: str, 
     The tokenizers are opened here, so that a damaged one is found before any graph is made.
     """
     problems += unusable(contents.config, contents.vocoder_config, configs)
-    if problems:
-        return {}
-    settings = _settings(contents, configs, variant)
-    if contents.classifier is not None:
-        try:
-            settings[CLASSIFIER] = _classifier(contents.classifier)
-        except ConversionError as error:
-            problems.append(str(error))
     opens: list[tuple[Path, Callable[[Path], object]]] = [
         (contents.tokenizer, TiktokenTokenizer if variant == "2.5" else SentencePieceTokenizer)
     ]
+    classifier: dict[str, Any] = {}
     if contents.classifier is not None:
         opens.append((contents.classifier / "tokenizer.json", HFTokenizer))
+        try:
+            classifier = {CLASSIFIER: _classifier(contents.classifier)}
+        except ConversionError as error:
+            problems.append(str(error))
     for path, open_tokenizer in opens:
         try:
             open_tokenizer(path)
         except IntegrityError:
-            problems.append(f"{path} is missing, damaged or truncated: no tokenizer can be read from it")
-    return settings
+            problems.append(f"{path} is missing, damaged or truncated: no tokenizer can be read from it; copy it again")
+    return {} if problems else _settings(contents, configs, variant) | classifier
 
 
 def _settings(contents: Contents, configs: Mapping[str, Any], variant: str) -> dict[str, Any]:
