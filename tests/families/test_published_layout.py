@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
-from ovconvert.families.indextts2.published import published
+from ovconvert import families
+from ovconvert.families.indextts2 import synthetic
+from ovconvert.families.indextts2.published import published, weight_normed
+from ovconvert.families.indextts2.settings_files import config_yaml
+from ovconvert.families.indextts2.sizes import SIZES
+from ovconvert.networks.bigvgan import BigVganConfig
 
 LISTING = Path(__file__).parents[1] / "golden" / "indextts2-full.statedict.txt"
 HEADINGS = {
@@ -49,3 +57,41 @@ def test_keys_and_shapes_are_the_published_ones(version: str, name: str) -> None
 
 def test_the_comparison_can_fail() -> None:
     assert published("tiny", "2.0")["gpt"] != listed()["2.0", "gpt"]
+
+
+def test_a_checkpoint_of_other_sizes_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = SIZES["tiny"]
+    other = replace(
+        tiny,
+        vocoder=BigVganConfig(80, 32, (5, 4, 4), (10, 8, 8), (3, 5), (1, 2), False, False, True),
+        sample_rate=16000,
+        n_fft=512,
+        win_length=320,
+        fmax=7600,
+        emotion_groups=(2, 1, 1, 1, 1, 1, 1, 1),
+        length_ratio=1.5,
+    )
+    monkeypatch.setitem(synthetic.SIZES, "other", other)
+    synthetic.make_checkpoint(tmp_path / "checkpoint", size="other", seed=1)
+    vocoder = json.loads((tmp_path / "checkpoint/hf_cache/bigvgan/config.json").read_text())
+    assert vocoder["resblock_dilation_sizes"] == [[1, 2], [1, 2]]
+    checkpoint = families.open_checkpoint(tmp_path / "checkpoint")
+    assert checkpoint.family.sample_rate == 16000
+    assert checkpoint.build("vocoder").config == other.vocoder
+    checkpoint.write_assets(tmp_path / "assets")
+    settings = json.loads((tmp_path / "assets/config.json").read_text())
+    assert settings["length_ratio"] == 1.5
+    assert settings["emotion_groups"] == list(other.emotion_groups)
+    assert settings["mel"] == {
+        "sample_rate": 16000, "n_fft": 512, "win_length": 320, "hop_length": 80, "n_mels": 80, "fmin": 0.0, "fmax": 7600.0
+    }  # fmt: skip
+
+
+def test_the_ratio_of_lengths_is_written_only_where_it_is_given() -> None:
+    assert "length_ratio" not in yaml.safe_load(config_yaml(SIZES["tiny"], "2.0"))["s2mel"]
+
+
+def test_weight_norm_is_told_by_name() -> None:
+    assert weight_normed("bigvgan", "resblocks.3.convs1.0.weight")
+    assert not weight_normed("bigvgan", "resblocks.3.convs1.0.bias")
+    assert not weight_normed("gpt", "resblocks.3.convs1.0.weight")

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ovconvert.checkpoint import construct
-from ovconvert.families.indextts2.sizes import SIZES, Sizes, vocoder
+from ovconvert.families.indextts2.sizes import SIZES, Sizes
 from ovconvert.networks import (
     bigvgan,
     campplus,
@@ -92,7 +92,7 @@ def _folded(sizes: Sizes, variant: str) -> dict[str, dict[str, tuple[int, ...]]]
             **_shapes(lambda: semantic_codec.SemanticDecoder(codec)),
         },
         "campplus": _shapes(lambda: campplus.CamPlus(sizes.speaker)),
-        "bigvgan": _shapes(lambda: bigvgan.BigVgan(vocoder(sizes))),
+        "bigvgan": _shapes(lambda: bigvgan.BigVgan(sizes.vocoder)),
         "w2v_bert": {
             **_shapes(lambda: w2v_bert.W2vBert(sizes.semantic)),
             "masked_spec_embed": (sizes.semantic.width,),
@@ -120,7 +120,8 @@ def _gpt_networks(sizes: Sizes, variant: str) -> list[Callable[[], torch.nn.Modu
         lambda: speech_embeddings.SpeechEmbeddings(codes),
     ]
     if variant == "2.5":
-        text = prefix.StylePrefixConfig(sizes.text_tokens_25 + 1, sizes.max_text + 2, 107, 192, width, 0, 1)
+        style = sizes.speaker.embedding
+        text = prefix.StylePrefixConfig(sizes.text_tokens_25 + 1, sizes.max_text + 2, 107, style, width, 0, 1)
         return [*networks, lambda: prefix.StylePrefix(text)]
     speaker = conditioning.SpeakerConditionerConfig(
         _conformer(sizes, sizes.conformer), _perceiver(width, 32, sizes.conformer[0], sizes.conformer[1])
@@ -147,12 +148,18 @@ def _shapes(network: Callable[[], torch.nn.Module]) -> dict[str, tuple[int, ...]
     return {key: tuple(value.shape) for key, value in construct(network).state_dict().items()}
 
 
+def weight_normed(name: str, key: str) -> bool:
+    """Tell whether `key` ("....weight") of the state dict `name` is stored as `weight_g` and `weight_v`."""
+    base = key.removesuffix(".weight")
+    return base != key and any(fnmatchcase(base, pattern) for pattern in WEIGHT_NORMED.get(name, ()))
+
+
 def _stored(name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Return the shapes with weight-normed weights as their two stored parts."""
     stored: dict[str, tuple[int, ...]] = {}
     for key, shape in shapes.items():
-        base = key.removesuffix(".weight")
-        if base != key and any(fnmatchcase(base, pattern) for pattern in WEIGHT_NORMED.get(name, ())):
+        if weight_normed(name, key):
+            base = key.removesuffix(".weight")
             stored[f"{base}.weight_g"] = (shape[0], *[1] * (len(shape) - 1))
             stored[f"{base}.weight_v"] = shape
         else:

@@ -1,15 +1,16 @@
-"""The settings files of a seeded checkpoint, with the keys of the published ones (spec section 3)."""
+"""The settings files of a checkpoint of given sizes, with the keys of the published ones (spec section 3)."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
-from ovconvert.families.indextts2.sizes import EMOTION_GROUPS, Sizes, vocoder
+from ovconvert.families.indextts2.sizes import Sizes
 
 
 def vocoder_json(sizes: Sizes) -> str:
-    config = vocoder(sizes)
+    config = sizes.vocoder
     return json.dumps(
         {
             "resblock": "1",
@@ -17,16 +18,16 @@ def vocoder_json(sizes: Sizes) -> str:
             "upsample_kernel_sizes": config.kernels,
             "upsample_initial_channel": config.channels,
             "resblock_kernel_sizes": config.block_kernels,
-            "resblock_dilation_sizes": [config.dilations] * 3,
-            "use_tanh_at_final": False,
-            "use_bias_at_final": False,
+            "resblock_dilation_sizes": [config.dilations] * len(config.block_kernels),
+            "use_tanh_at_final": config.tanh,
+            "use_bias_at_final": config.final_bias,
             "activation": "snakebeta",
-            "snake_logscale": True,
+            "snake_logscale": config.log_scale,
             "num_mels": config.mel,
-            "sampling_rate": 22050,
-            "hop_size": 256,
-            "n_fft": 1024,
-            "win_size": 1024,
+            "sampling_rate": sizes.sample_rate,
+            "hop_size": math.prod(config.rates),
+            "n_fft": sizes.n_fft,
+            "win_size": sizes.win_length,
         },
         indent=1,
     )
@@ -118,18 +119,19 @@ def config_yaml(sizes: Sizes, variant: str) -> str:
         },
         "s2mel": {
             "preprocess_params": {
-                "sr": 22050,
+                "sr": sizes.sample_rate,
                 "spect_params": {
-                    "n_fft": 1024,
-                    "win_length": 1024,
-                    "hop_length": 256,
-                    "n_mels": 80,
-                    "fmin": 0,
-                    "fmax": "None",
+                    "n_fft": sizes.n_fft,
+                    "win_length": sizes.win_length,
+                    "hop_length": math.prod(sizes.vocoder.rates),
+                    "n_mels": sizes.vocoder.mel,
+                    "fmin": sizes.fmin,
+                    "fmax": "None" if sizes.fmax is None else sizes.fmax,
                 },
             },
+            **({} if sizes.length_ratio is None else {"length_ratio": sizes.length_ratio}),
             "dit_type": "DiT",
-            "style_encoder": {"dim": 192},
+            "style_encoder": {"dim": estimator.style},
             "length_regulator": {
                 "channels": sizes.regulator.channels,
                 "in_channels": sizes.regulator.inputs,
@@ -164,7 +166,7 @@ def config_yaml(sizes: Sizes, variant: str) -> str:
         "w2v_stat": "wav2vec2bert_stats.pt",
         "emo_matrix": "feat2.pt",
         "spk_matrix": "feat1.pt",
-        "emo_num": list(EMOTION_GROUPS),
+        "emo_num": list(sizes.emotion_groups),
         "qwen_emo_path": "qwen0.6bemo4-merge/",
         "version": float(variant),
     }

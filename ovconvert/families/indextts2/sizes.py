@@ -1,4 +1,4 @@
-"""Sizes of seeded checkpoints: tiny for tests in seconds, full as published (spec section 3)."""
+"""Sizes of checkpoints: tiny for tests in seconds, full as published (spec section 3)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from ovconvert.networks import bigvgan, campplus, dit, length_regulator, qwen3, semantic_codec, w2v_bert, wavenet
 
 EMOTION_GROUPS = (3, 17, 2, 8, 4, 5, 10, 24)
-RATES = (4, 4, 2, 2, 2, 2)
 VARIANTS = ("2.0", "2.5")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a checkpoint of one size is made of; the rest follows."""
+    """What a checkpoint of one size is made of; the rest follows. The hop is the product of the vocoder's rates."""
 
     semantic: w2v_bert.W2vBertConfig
     codec: semantic_codec.SemanticCodecConfig
@@ -35,9 +34,16 @@ class Sizes:
     regulator_rows: int
     estimator: dit.DiTConfig
     estimator_rows: int
-    vocoder_channels: int
+    vocoder: bigvgan.BigVganConfig
     classifier: qwen3.Qwen3Config
-    stop_bias: float
+    stop_bias: float  # of seeded weights, which would not stop by themselves
+    sample_rate: int = 22050  # of the mel and of the speech
+    n_fft: int = 1024
+    win_length: int = 1024
+    fmin: int = 0
+    fmax: int | None = None  # None: half the sample rate
+    emotion_groups: tuple[int, ...] = EMOTION_GROUPS  # stored vectors per emotion
+    length_ratio: float | None = None  # mel frames per content frame; None: the original's, which is not written down
 
 
 def _campplus(channels: int, tdnn: int, layers: tuple[int, ...], bottleneck: int, growth: int) -> campplus.CamPlusConfig:
@@ -79,10 +85,10 @@ def _estimator(width: int, heads: int, depth: int, content: int, wavenet_layers:
     )
 
 
-def vocoder(sizes: Sizes) -> bigvgan.BigVganConfig:
-    """Return the sizes of the vocoder."""
-    kernels = tuple(2 * rate for rate in RATES)
-    return bigvgan.BigVganConfig(80, sizes.vocoder_channels, RATES, kernels, (3, 7, 11), (1, 3, 5), False, True, False)
+def _vocoder(channels: int) -> bigvgan.BigVganConfig:
+    rates = (4, 4, 2, 2, 2, 2)
+    kernels = tuple(2 * rate for rate in rates)
+    return bigvgan.BigVganConfig(80, channels, rates, kernels, (3, 7, 11), (1, 3, 5), False, True, False)
 
 
 SIZES: dict[str, Sizes] = {
@@ -106,7 +112,7 @@ SIZES: dict[str, Sizes] = {
         regulator_rows=64,
         estimator=_estimator(48, 4, 5, 48, 3),
         estimator_rows=16,
-        vocoder_channels=64,
+        vocoder=_vocoder(64),
         classifier=qwen3.Qwen3Config(2, 32, 4, 2, 8, 64, 640, True, 1e6, 1e-6),
         stop_bias=-0.5,
     ),
@@ -130,7 +136,7 @@ SIZES: dict[str, Sizes] = {
         regulator_rows=2048,
         estimator=_estimator(512, 8, 13, 512, 8),
         estimator_rows=1024,
-        vocoder_channels=1536,
+        vocoder=_vocoder(1536),
         classifier=qwen3.Qwen3Config(28, 1024, 16, 8, 128, 3072, 151936, True, 1e6, 1e-6),
         stop_bias=1.0,
     ),

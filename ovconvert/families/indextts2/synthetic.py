@@ -18,7 +18,7 @@ from ovconvert.errors import UsageError
 from ovconvert.families.indextts2 import sample_assets
 from ovconvert.families.indextts2.published import stored_shapes
 from ovconvert.families.indextts2.settings_files import classifier_json, config_yaml, semantic_json, vocoder_json
-from ovconvert.families.indextts2.sizes import EMOTION_GROUPS, SIZES, VARIANTS, Sizes
+from ovconvert.families.indextts2.sizes import SIZES, VARIANTS, Sizes
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,8 @@ def _files(sizes: Sizes, seed: int, variant: str) -> dict[str, Callable[[Path], 
         if variant == "2.0"
         else {"codec.pth": pickled(lambda: {"model": state("codec")})}
     )
-    rows = sum(EMOTION_GROUPS)
+    style = sizes.speaker.embedding
+    rows = sum(sizes.emotion_groups)
     return {
         "gpt.pth": pickled(lambda: state("gpt")),
         "s2mel.pth": pickled(lambda: {"net": {name: state(name) for name in ("cfm", "length_regulator", "gpt_layer")}}),
@@ -84,7 +85,7 @@ def _files(sizes: Sizes, seed: int, variant: str) -> dict[str, Callable[[Path], 
         "hf_cache/w2v-bert-2.0/model.safetensors": safe("w2v_bert"),
         "hf_cache/w2v-bert-2.0/config.json": lambda path: path.write_text(semantic_json(sizes)) and None,
         "wav2vec2bert_stats.pt": pickled(lambda: state("w2v_stats")),
-        "feat1.pt": pickled(lambda: _draw("matrices", "speaker", (rows, 192), sizes, seed) * math.sqrt(192)),
+        "feat1.pt": pickled(lambda: _draw("matrices", "speaker", (rows, style), sizes, seed) * math.sqrt(style)),
         "feat2.pt": pickled(lambda: _draw("matrices", "emotion", (rows, sizes.width), sizes, seed)),
         "qwen0.6bemo4-merge/model.safetensors": safe("qwen", "float16"),
         "qwen0.6bemo4-merge/config.json": lambda path: path.write_text(classifier_json(sizes)) and None,
