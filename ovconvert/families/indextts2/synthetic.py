@@ -100,7 +100,7 @@ def _draw(name: str, key: str, shape: tuple[int, ...], sizes: Sizes, seed: int) 
         return torch.zeros(shape, dtype=torch.int64)
     if key.endswith("input_pos"):
         return torch.arange(shape[0])
-    constant = _constant(key, shape)
+    constant = constant_table(key, shape)
     if constant is not None:
         return torch.from_numpy(constant)
     rng = np.random.Generator(np.random.Philox((seed << 32) | zlib.crc32(f"{name}/{key}".encode())))
@@ -126,7 +126,7 @@ def _draw(name: str, key: str, shape: tuple[int, ...], sizes: Sizes, seed: int) 
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
-def _constant(key: str, shape: tuple[int, ...]) -> np.ndarray | None:
+def constant_table(key: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the value of a stored table that is no weight, or None."""
     if key.endswith("pos_enc.pe"):
         angle = np.arange(shape[1])[:, None] * 10000.0 ** (-np.arange(0, shape[2], 2) / shape[2])
