@@ -75,10 +75,10 @@ def quick(work: Path, seed: int) -> None:
 
     No flite is needed. What comes out does not speak.
     """
-    from demo_voice import corpus as made
+    from demo_voice import small_corpus
     from demo_voice.steps import STEPS
 
-    made.from_testset(work, HERE / "testset")
+    small_corpus.make(work, HERE / "testset")
     risen = []
     for step in STEPS:
         step.run(work, step.quick, seed)

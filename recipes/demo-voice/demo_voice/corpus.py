@@ -123,23 +123,6 @@ def make(work: Path, count: int, testing_count: int, seed: int, on_progress: Cal
     (dest / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def from_testset(work: Path, testset: Path) -> None:
-    """Write a corpus of the recordings of a test set: small, but needing no flite."""
-    dest = work / "corpus"
-    if (dest / "index.json").is_file():
-        return
-    dest.mkdir(parents=True)
-    rows = json.loads((testset / "testset.json").read_text(encoding="utf-8"))["utterances"]
-    offset = 0
-    with (dest / "audio.i16").open("wb") as file:
-        for row in rows:
-            samples, _ = soundfile.read(testset / row.pop("file"), dtype="int16")
-            file.write(samples.astype("<i2").tobytes())
-            row |= {"offset": offset, "length": len(samples)}
-            offset += len(samples)
-    (dest / "index.json").write_text(json.dumps({"training": len(rows), "utterances": rows}), encoding="utf-8")
-
-
 def _flite(speaker: str, text: str, flags: Sequence[str] = ()) -> tuple[np.ndarray, list[tuple[str, float]]]:
     """Return samples and (phone, end in seconds) of a text."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from demo_voice import classifier, flow, language_model, semantic, speaker, vocoder
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from demo_voice.corpus import STYLES
 from demo_voice.original import TorchEngine
 from demo_voice.spoken import Spoken
+from demo_voice.testset import Row
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.programs.indextts2 import Program
 
@@ -28,26 +28,20 @@ def open_irs(package: Path, threads: int | None = None) -> Any:
     return open_package(package, threads=threads)
 
 
-def test_rows(testset: Path) -> list[dict[str, Any]]:
-    """Return the rows of the test set: text, speaker, style, and the reference recording's file."""
-    rows: list[dict[str, Any]] = json.loads((testset / "testset.json").read_text(encoding="utf-8"))["utterances"]
-    return rows
-
-
 def emotion(style: str) -> tuple[float, ...] | None:
     """Return the emotion vector of a style, None for the voice's own."""
     return None if style == NO_EMOTION else tuple(float(name == style) for name in STYLES)
 
 
 def synthesise(
-    program: Any, rows: Sequence[Mapping[str, Any]], voices: Path, *, seed: int = 0, **settings: Any
+    program: Any, rows: Sequence[Row], voices: Path, *, seed: int = 0, **settings: Any
 ) -> Iterator[Spoken]:
     """Yield each row's text in its speaker's voice and style; utterance i has the seed `seed` + i."""
     for number, row in enumerate(rows):
         request = Request(
-            voice=voices / f"{row['speaker']}.wav", emotion_vector=emotion(row["style"]), seed=seed + number, **settings
+            voice=voices / f"{row.speaker}.wav", emotion_vector=emotion(row.style), seed=seed + number, **settings
         )
-        speech = program.speak(f"{row['text']}.", request)
+        speech = program.speak(f"{row.text}.", request)
         finished = not any("limit" in note for note in speech.notes)
         samples = np.asarray(speech.samples, np.float32)
-        yield Spoken(row["text"], row["speaker"], row["style"], samples, finished, settings.get("speed", 1.0))
+        yield Spoken(row.text, row.speaker, row.style, samples, finished, settings.get("speed", 1.0))
