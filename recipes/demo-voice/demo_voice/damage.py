@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,15 +107,13 @@ BREAKS: tuple[tuple[str, str, Break], ...] = (
 
 def prove(
     rows: Sequence[tuple[Utterance, np.ndarray]], durations: Durations, recogniser: Recogniser, seed: int = 0
-) -> list[Found]:
-    """Break every utterance (what was spoken, samples (count,)) in every way, and count what the detectors find."""
-    found = []
+) -> Iterator[Found]:
+    """Break every utterance (what was spoken, samples (count,)) in every way and yield what the detectors find of each."""
     for damage, failure, break_ in BREAKS:
         rng = np.random.default_rng(seed)
         names = [_detect(utterance, break_(samples, utterance, rng), durations, recogniser) for utterance, samples in rows]
         flagged = sum(bool(one) for one in names)
-        found.append(Found(damage, failure, len(rows), flagged, sum(failure in one for one in names) if failure else 0))
-    return found
+        yield Found(damage, failure, len(rows), flagged, sum(failure in one for one in names))
 
 
 def _detect(utterance: Utterance, samples: np.ndarray, durations: Durations, recogniser: Recogniser) -> set[str]:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jiwer
 import numpy as np
 
 from demo_voice.recognise import words_of
@@ -91,6 +90,8 @@ def repeats(words: Sequence[str]) -> Counter[tuple[str, ...]]:
 
 
 def _missing_at_end(text: str, heard: str) -> list[str]:
+    import jiwer
+
     words = words_of(text)
     last = jiwer.process_words(" ".join(words), heard).alignments[0][-1]
     return words[last.ref_start_idx :] if last.type == "delete" else []

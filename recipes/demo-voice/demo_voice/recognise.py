@@ -15,9 +15,7 @@ from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
-import jiwer
 import numpy as np
-import pocketsphinx
 
 from demo_voice import interval, texts
 from demo_voice.interval import Figure
@@ -37,6 +35,8 @@ def words_of(text: str) -> list[str]:
 
 def unknown_words() -> list[str]:
     """Return the words of the domain that pocketsphinx's dictionary lacks."""
+    import pocketsphinx
+
     lines = Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")).read_text(encoding="utf-8").splitlines()
     known = {line.split()[0] for line in lines if line}
     return [word for word in texts.words() if word not in known]
@@ -56,7 +56,7 @@ def write_language_model(sentences: Iterable[str], dest: Path) -> None:
         words = ["<s>", *words_of(sentence), "</s>"]
         unigrams.update(words)
         bigrams.update(pairwise(words))
-    total = sum(count for word, count in unigrams.items() if word != "<s>") + len(unigrams)
+    total = sum(count + 1 for word, count in unigrams.items() if word != "<s>")  # <s> follows nothing
     share = {word: (count + 1) / total for word, count in unigrams.items()}
     begun: Counter[str] = Counter()
     for (first, _), count in bigrams.items():
@@ -79,6 +79,8 @@ class Recogniser:
 
     def __init__(self, language_model: Path | None = None) -> None:
         """Open the recogniser with an ARPA file, or with the package's general language model."""
+        import pocketsphinx
+
         files = {} if language_model is None else {"lm": str(language_model)}
         # the mean is taken from the utterance itself; "live" would carry it over from the one before
         self._decoder = pocketsphinx.Decoder(loglevel="FATAL", samprate=RATE, cmn="batch", **files)
@@ -108,6 +110,8 @@ def hear_all(waves: Sequence[np.ndarray], language_model: Path | None = None, *,
 
 def word_errors(text: str, heard: str) -> tuple[int, int]:
     """Return the words to change, to add and to drop so that `heard` reads as `text`, and the words of `text`."""
+    import jiwer
+
     found = jiwer.process_words(" ".join(words_of(text)), heard)
     return found.substitutions + found.deletions + found.insertions, len(words_of(text))
 
