@@ -105,10 +105,10 @@ def click_type(field: OptionField) -> click.ParamType[Any]:
 
 
 def flag(field: OptionField) -> click.Option:
-    """Return the flag of an option. A bool that is on by default gets a `--no-` form beside it."""
+    """Return the flag of an option. A bool that is on by default, or open, gets a `--no-` form beside it."""
     declarations = [field.flag, field.name]
     if field.base is bool and not field.several:
-        declarations[0] += f"/--no-{field.flag[2:]}" if field.default is True else ""
+        declarations[0] += f"/--no-{field.flag[2:]}" if field.default is not False else ""
     if field.short:
         declarations.insert(0, "-" + field.short.lstrip("-"))
     shown = field.default not in (None, "", (), False)

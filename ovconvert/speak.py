@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ovconvert.errors import UsageError
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import existing_parent
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import DECIDED, Request
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +27,7 @@ class Options(Request):
 
     text: str = option("", "Text to speak; '-' reads standard input.")
     text_file: Path | None = option(None, "File to read the text from, UTF-8.")
-    timings: bool = option(False, "Print seconds per component and the real-time factor.")
+    timings: bool = option(False, "Print seconds per component, the real-time factor, and the settings that held.")
     force: bool = option(False, "Replace the output if it exists.")
     threads: int | None = option(None, "Threads of the inference engine (default: the engine decides).")
     cache_dir: Path | None = option(None, "Directory for compiled models, which makes the next start faster.")
@@ -107,17 +107,21 @@ def decode(data: bytes, origin: str) -> str:
 
 
 def show(speech: Speech) -> None:
-    """Print seconds per component and the real-time factor on stderr."""
+    """Print seconds per component, the real-time factor and the settings that held on stderr."""
     from rich.console import Console
 
     Console(stderr=True).print(table(speech))
 
 
 def table(speech: Speech) -> Table:
-    """Return seconds per component, their sum, and the real-time factor: seconds of work per second of audio."""
+    """Return seconds per component, their sum, and the real-time factor: seconds of work per second of audio.
+
+    Below it stand the settings that a package may decide, with the values that held.
+    """
     from rich.table import Table
 
-    drawn = Table("component", "seconds")
+    settings = [f"{name} {value}" for name, value in vars(speech.request).items() if name in DECIDED]
+    drawn = Table("component", "seconds", caption=", ".join(settings), caption_justify="left")
     for name, seconds in speech.timings.items():
         drawn.add_row(name, f"{seconds:.3f}")
     total = sum(speech.timings.values())

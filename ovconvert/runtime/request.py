@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ovconvert.errors import UsageError, listing
-from ovconvert.options import option
+from ovconvert.options import left_open, option
 
 MAX_TEXT = 5000  # characters; a safeguard of the command line and of services, not a limit of any model
 
 
 @dataclass(frozen=True)
+class Defaults:
+    """What holds where neither the caller nor the package says otherwise: the original's values."""
+
+    do_sample: bool = True
+    num_beams: int = 3
+    top_k: int = 30
+    top_p: float = 0.8
+    temperature: float = 0.8
+    repetition_penalty: float = 10.0
+    length_penalty: float = 0.0
+    max_new_tokens: int = 1500
+    steps: int = 25
+    guidance: float = 0.7
+    segment_tokens: int = 120
+    silence_ms: int = 200
+
+
+@dataclass(frozen=True)
 class Request:
-    """Voice, emotion, length, sampling and solver settings of one utterance; the defaults are the original's."""
+    """Voice, emotion, length, sampling and solver settings of one utterance.
+
+    What stays None is decided by the package, else by `Defaults`; a value that is given always holds.
+    """
 
     voice: Path | None = option(None, "Reference recording of the voice to speak with (any format libsndfile reads).")
     emotion_voice: Path | None = option(None, "Recording whose emotion is taken; without it, the voice's own.")
@@ -28,27 +51,23 @@ class Request:
     language: str = option("auto", "Language of the text, where the model wants to be told: auto, zh, en, ja, ...")
     speed: float = option(1.0, "Speaking rate, 0.5 to 2; 1.25 is a quarter faster.")
     seed: int = option(0, "Seed of every random draw; the same seed gives the same audio.")
-    do_sample: bool = option(True, "Draw tokens at random; --no-do-sample takes the likeliest.")
-    num_beams: int = option(3, "Beams of the decoder; 1 is fastest.")
-    top_k: int = option(30, "Candidates kept per token; 0 keeps all.")
-    top_p: float = option(0.8, "Probability mass kept per token.")
-    temperature: float = option(0.8, "Sampling temperature.")
-    repetition_penalty: float = option(10.0, "Penalty of tokens that occurred.")
-    length_penalty: float = option(0.0, "Exponent of the length in the score of a beam.")
-    max_new_tokens: int = option(1500, "Longest segment, in speech tokens.")
-    steps: int = option(25, "Steps of the flow-matching solver.")
-    guidance: float = option(0.7, "Strength of classifier-free guidance; 0 halves the solver's work.")
-    segment_tokens: int = option(120, "Longest segment of text, in text tokens.")
-    silence_ms: int = option(200, "Silence between segments, in milliseconds.")
+    do_sample: bool | None = left_open(Defaults.do_sample, "Draw tokens at random, or take the likeliest")
+    num_beams: int | None = left_open(Defaults.num_beams, "Beams of the decoder; 1 is fastest")
+    top_k: int | None = left_open(Defaults.top_k, "Candidates kept per token; 0 keeps all")
+    top_p: float | None = left_open(Defaults.top_p, "Probability mass kept per token")
+    temperature: float | None = left_open(Defaults.temperature, "Sampling temperature")
+    repetition_penalty: float | None = left_open(Defaults.repetition_penalty, "Penalty of tokens that occurred")
+    length_penalty: float | None = left_open(Defaults.length_penalty, "Exponent of the length in the score of a beam")
+    max_new_tokens: int | None = left_open(Defaults.max_new_tokens, "Longest segment, in speech tokens")
+    steps: int | None = left_open(Defaults.steps, "Steps of the flow-matching solver")
+    guidance: float | None = left_open(Defaults.guidance, "Strength of guidance; 0 halves the solver's work")
+    segment_tokens: int | None = left_open(Defaults.segment_tokens, "Longest segment of text, in text tokens")
+    silence_ms: int | None = left_open(Defaults.silence_ms, "Silence between segments, in milliseconds")
     max_reference_seconds: float = option(15.0, "Reference recordings are cut to this length.")
 
     def __post_init__(self) -> None:
         """Raise UsageError with every value that is out of range."""
-        problems = [
-            f"{name} is {getattr(self, name)}; allowed: {low} to {high}"
-            for name, low, high in RANGES
-            if not low <= getattr(self, name) <= high
-        ]
+        problems = out_of_range(vars(self))
         vector = self.emotion_vector
         if vector is not None and (len(vector) != 8 or not all(0.0 <= weight <= 1.4 for weight in vector)):
             problems.append(f"emotion_vector is {list(vector)}; allowed: eight weights from 0 to 1.4")
@@ -57,6 +76,15 @@ class Request:
             problems.append(f"{' and '.join(given)} are given; allowed: one source of emotion")
         if problems:
             raise UsageError(listing("the request cannot be served:", problems))
+
+    def resolved(self, defaults: Mapping[str, Any]) -> Resolved:
+        """Return the request with everything that it leaves open taken from `defaults`, a package's, else the original's.
+
+        Raises UsageError as making a request does.
+        """
+        asked = {field.name: getattr(self, field.name) for field in fields(Request)}
+        said = {name: value for name, value in asked.items() if value is not None}
+        return Resolved(**{name: value for name, value in defaults.items() if name in DECIDED} | said)
 
 
 RANGES: tuple[tuple[str, float, float], ...] = (
@@ -77,8 +105,18 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_reference_seconds", 1.0, 60.0),
 )
 
+DECIDED = frozenset(field.name for field in fields(Defaults))  # the settings that a package may decide
 
-def changed(request: Request) -> set[str]:
-    """Return the names of the fields that differ from their defaults."""
-    default = Request()
-    return {field.name for field in fields(request) if getattr(request, field.name) != getattr(default, field.name)}
+
+def out_of_range(given: Mapping[str, Any]) -> list[str]:
+    """Return a line for every value that is out of range; None is no value."""
+    return [
+        f"{name} is {given[name]}; allowed: {low} to {high}"
+        for name, low, high in RANGES
+        if given.get(name) is not None and not low <= given[name] <= high
+    ]
+
+
+@dataclass(frozen=True)
+class Resolved(Defaults, Request):
+    """A request that leaves nothing open."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import Request, Resolved
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Speech:
-    """A whole utterance, and the seconds that each component took."""
+    """A whole utterance, the seconds that each component took, and the request with all that it had left open."""
 
     samples: np.ndarray
     sample_rate: int
+    request: Resolved
     timings: dict[str, float] = field(default_factory=dict)
     first_audio_seconds: float = 0.0
     notes: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from ovconvert.runtime.programs.indextts2 import synthesis
 from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
 from ovconvert.runtime.programs.indextts2.texts import Segment
 from ovconvert.runtime.programs.indextts2.voices import Voice
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import Resolved
 from ovconvert.spec import Component, Family
 from ovconvert.stages import export
 
@@ -111,7 +111,7 @@ def runner(request: pytest.FixtureRequest, golden: tuple) -> tuple[Synthesis, np
 
 def decode(runner: tuple, **choice: Any) -> np.ndarray:
     made, prefix, _ = runner
-    request = Request(do_sample=False, max_new_tokens=TOKENS, temperature=1.0, top_k=0, top_p=1.0, **choice)
+    request = Resolved(do_sample=False, max_new_tokens=TOKENS, temperature=1.0, top_k=0, top_p=1.0, **choice)
     codes, finished = made._decode(prefix, request, np.random.default_rng(0), lambda *_: None)
     assert not finished
     return codes
@@ -162,7 +162,7 @@ def test_mel_of_a_whole_solve(
     made = Synthesis(engine, {})
 
     def error(guidance: float) -> float:
-        request = Request(steps=steps, guidance=guidance)
+        request = Resolved(steps=steps, guidance=guidance)
         mel = made._solve(mu[:, heard:], voice, request, np.random.default_rng(0), lambda *_: None)
         expected = vectors[name][:, :, heard:]
         return float(np.linalg.norm(mel - expected) / np.linalg.norm(expected))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from ovconvert import package
 from ovconvert.errors import IntegrityError, UsageError
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.programs.indextts2 import Program
 from ovconvert.runtime.programs.indextts2.classifier import read_scores
 from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, scaled
+from ovconvert.runtime.request import Defaults
+from ovconvert.stages import export
 
 TEXT = "Good morning. The train leaves at seven thirty."
 LONG = "The first sentence is here, and it is not short at all. " * 6
@@ -70,6 +74,31 @@ def test_defaults_beams_and_greedy(model: Program, request_: Request) -> None:
         speech = model.speak(TEXT, changed).samples
         assert difference(plain, speech) > 0.0, change
         assert difference(speech, model.speak(TEXT, changed).samples) == 0.0
+
+
+def test_what_the_checkpoint_asks_for_holds_unless_told_otherwise(
+    model: Program, request_: Request, checkpoint: Path, tmp_path: Path
+) -> None:
+    asks = {"num_beams": 2, "repetition_penalty": 1, "steps": 3, "segment_tokens": 60, "max_new_tokens": 15}
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    (copy / "generation_config.json").write_text(json.dumps(asks | {"eos_token_id": 5}))
+    exported = export.run(copy, tmp_path / "package", export.Options(weight_format="fp32"))
+    assert "generation_config.json" in package.load(exported).lineage["source"]
+    assert json.loads((exported / "assets/config.json").read_text())["generation"] == asks
+    asking = open_package(exported)
+    bare = Request(voice=request_.voice)
+
+    speech = asking.speak(LONG, bare)
+    assert {name: getattr(speech.request, name) for name in asks} == asks
+    assert speech.request.top_k == Defaults.top_k
+    assert difference(speech.samples, model.speak(LONG, replace(bare, **asks)).samples) == 0.0
+    assert len(list(asking.stream(LONG, bare))) == len(list(model.stream(LONG, replace(bare, **asks)))) > 1
+
+    given = {**{name: getattr(Defaults, name) for name in asks}, "max_new_tokens": 10, "steps": 2}
+    told = asking.speak(TEXT, replace(bare, **given))
+    assert {name: getattr(told.request, name) for name in asks} == given
+    assert difference(told.samples, model.speak(TEXT, replace(bare, max_new_tokens=10, steps=2)).samples) == 0.0
+    assert difference(told.samples, asking.speak(TEXT, replace(bare, max_new_tokens=10, steps=2)).samples) > 0.0
 
 
 def test_speed_changes_the_length_by_that_factor(model: Program, request_: Request) -> None:
@@ -178,8 +207,6 @@ def test_utterances_run_side_by_side(model: Program, request_: Request) -> None:
 
 def test_all_forms_of_the_decoder_speak_the_same(package_dir: Path, request_: Request, tmp_path: Path) -> None:
     from dataclasses import replace as change
-
-    from ovconvert import package
 
     explicit = shutil.copytree(package_dir, tmp_path / "explicit")
     manifest = package.load(explicit)

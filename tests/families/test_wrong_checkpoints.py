@@ -100,6 +100,29 @@ def test_a_config_that_contradicts_the_tensors(copy: Path) -> None:
         assert part in message, part
 
 
+def test_generation_settings_are_judged_with_all_else(copy: Path) -> None:
+    path = copy / "generation_config.json"
+    path.write_text(json.dumps({"num_beams": 99, "nonsense": 1, "steps": "many"}))
+    edit(copy / "config.yaml", "gpt.layers", 7)
+    (copy / "bpe.model").write_bytes(b"cut short")
+    message = refused(copy)
+    parts = (
+        "num_beams is 99",
+        "unknown key 'nonsense'",
+        "steps = 'many'",
+        "gpt.layers = 7",
+        "bpe.model is missing, damaged",
+    )
+    for part in parts:
+        assert part in message, part
+    edit(copy / "config.yaml", "emo_num", "none")
+    message = refused(copy)
+    for part in (*parts[:3], "emo_num = 'none'"):
+        assert part in message, part
+    path.write_text("[1, 2")
+    assert "generation_config.json is not valid JSON" in refused(copy)
+
+
 def test_a_config_without_a_needed_value(copy: Path) -> None:
     path = copy / "config.yaml"
     config = yaml.safe_load(path.read_text())

@@ -24,7 +24,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "memory": (),
     "networks": ("errors",),
     "graphs": FOUNDATION,
-    "families": (*FOUNDATION, "checkpoint", "networks", "runtime"),  # sizes that both sides must count alike
+    "generation": ("fields", "runtime"),  # what a checkpoint may set is what a request may ask
+    "families": (*FOUNDATION, "checkpoint", "generation", "networks", "runtime"),  # sizes that both sides must count alike
     "runtime": FOUNDATION,
     "stages": (
         *FOUNDATION,

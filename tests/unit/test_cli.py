@@ -20,6 +20,7 @@ from ovconvert.commands import Commands, verb_command
 from ovconvert.errors import OvconvertError
 from ovconvert.options import Progress
 from ovconvert.report import from_json
+from ovconvert.runtime.request import Resolved
 
 
 def run(*arguments: str, group: click.Command = cli, stdin: bytes | None = None) -> Result:
@@ -229,6 +230,7 @@ class Speech:
 
     samples: list[float]
     sample_rate: int
+    request: Resolved
     timings: dict[str, float]
     audio_seconds: float
     first_audio_seconds: float = 0.4
@@ -243,7 +245,7 @@ class Voice:
     def speak(self, text: str, request: speak.Options, on_progress: Progress) -> Speech:
         on_progress("segment", 1, 2)
         self.asked.append((text, request))
-        return Speech([0.0], 22050, {"decoder": 0.5, "vocoder": 0.25}, 1.5)
+        return Speech([0.0], 22050, request.resolved({"num_beams": 2}), {"decoder": 0.5, "vocoder": 0.25}, 1.5)
 
 
 def test_speak_refuses_a_folder_that_it_may_not_write_to_before_any_work(
@@ -274,7 +276,22 @@ def test_speak_hands_the_request_over_and_writes_the_wav(tmp_path: Path, monkeyp
     assert out.read_text() == "[0.0] 22050"
     assert [path.name for path in out.parent.iterdir()] == ["out.wav"]
     assert "real-time factor" in result.stderr
-    for part in ("0.500", "segment 1/2", "note: the voice was cut"):
+    for part in ("num_beams 2", "steps 25", "0.500", "segment 1/2", "note: the voice was cut"):
         assert part in result.stderr
     refused(run(*command, stdin=b"x"), 2, "--force")
     assert run(*command, "--force", stdin=b"x").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "do_sample", "num_beams"),
+    [([], None, None), (["--do-sample", "--num-beams", "3"], True, 3), (["--no-do-sample"], False, None)],
+)
+def test_what_is_not_given_is_left_to_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], do_sample: bool | None, num_beams: int | None
+) -> None:
+    monkeypatch.setattr("ovconvert.runtime.open_package", lambda path, **how: Voice())
+    monkeypatch.setattr("ovconvert.runtime.audio.write_wav", lambda path, samples, rate, overwrite: None)
+    result = run("speak", str(tmp_path), "Hello.", "-o", str(tmp_path / "out.wav"), *given)
+    assert result.exit_code == 0, result.output
+    request = Voice.asked[-1][1]
+    assert (request.do_sample, request.num_beams) == (do_sample, num_beams)

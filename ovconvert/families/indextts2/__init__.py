@@ -15,6 +15,7 @@ from ovconvert.families.indextts2 import layout, parts
 from ovconvert.families.indextts2.assets import read_settings, write_assets
 from ovconvert.families.indextts2.checks import contradictions, lookup, misstated
 from ovconvert.families.indextts2.synthetic import make_checkpoint
+from ovconvert.generation import read_generation
 from ovconvert.spec import Component, Family, Port
 
 if TYPE_CHECKING:
@@ -53,14 +54,16 @@ class Checkpoint:
         if contents.classifier is not None:
             chosen += (parts.EMOTION_CLASSIFIER,)
         self._parts = {part.name: part for part in chosen}
-        problems = misstated(contents.config)
-        if problems:
+        fatal = misstated(contents.config)
+        problems = [*fatal]
+        generation = read_generation(contents.generation, problems)
+        if fatal:  # no component would have a size
             raise ConversionError(listing(f"the checkpoint {contents.source} cannot be converted:", problems))
         self._configs = self._configure(problems)
         self.unused = self._check_keys(problems)
         shapes = {name: tuple(matrix.shape) for name, matrix in contents.matrices.items()}
         problems += contradictions(contents.config, self._configs, shapes)
-        self._settings = read_settings(contents, self._configs, self.variant, problems)
+        self._settings = read_settings(contents, self._configs, self.variant, problems) | {"generation": generation}
         if problems:
             raise ConversionError(listing(f"the checkpoint {contents.source} cannot be converted:", problems))
         self.files = contents.files

@@ -10,6 +10,7 @@ from typing import Any
 
 from ovconvert.checkpoint import Tensors, read_pickle, read_tensors
 from ovconvert.errors import ConversionError, listing
+from ovconvert.generation import FILE as GENERATION
 
 CONFIG = "config.yaml"
 GLOSSARY = "glossary.yaml"
@@ -62,6 +63,7 @@ class Contents:
     config: dict[str, Any]
     vocoder_config: dict[str, Any]
     semantic_config: dict[str, Any]
+    generation: dict[str, Any]  # the file's content; empty where there is none
     shapes: Mapping[str, dict[str, tuple[int, ...]]]  # of every state dict, weight norm folded
     paths: Mapping[str, Path]  # of every state dict's file
     matrices: dict[str, Any]
@@ -92,6 +94,7 @@ def read(source: Path) -> Contents:
     shapes = {}
     matrices = {}
     config: dict[str, Any] = {}
+    generation: dict[str, Any] = {}
     for name, state in STATE_DICTS.items():
         try:
             shapes[name] = Tensors(read_tensors(found[name], *state.keys)).shapes()
@@ -106,6 +109,12 @@ def read(source: Path) -> Contents:
         config = _yaml(found[CONFIG])
     except ConversionError as error:
         problems.append(str(error))
+    if (source / GENERATION).is_file():
+        found["generation"] = source / GENERATION
+        try:
+            generation = read_json(found["generation"])
+        except ConversionError as error:
+            problems.append(str(error))
     if problems:
         raise ConversionError(listing(f"the checkpoint {source} cannot be read:", dict.fromkeys(problems)))
 
@@ -120,6 +129,7 @@ def read(source: Path) -> Contents:
         config=config,
         vocoder_config=read_json(found["vocoder config"]),
         semantic_config=read_json(semantic_config) if semantic_config else {},
+        generation=generation,
         shapes=shapes,
         paths=found,
         matrices=matrices,

@@ -22,7 +22,7 @@ from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, blend, 
 from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
 from ovconvert.runtime.programs.indextts2.texts import Texts
 from ovconvert.runtime.programs.indextts2.voices import Voice, Voices
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import Request, Resolved
 from ovconvert.runtime.speech import Chunk, Speech
 
 Report = Callable[[str, int, int], None]
@@ -62,8 +62,9 @@ class Program:
 
         Raises UsageError for a text or a recording that cannot be spoken (with), before any audio is made.
         """
+        request = self._resolved(request)
         segments = self._texts.segments(text, request)
-        path = _required(request.voice)
+        _required(request.voice)
         left = threading.Event()
 
         def report(what: str, done: int, total: int) -> None:
@@ -72,14 +73,26 @@ class Program:
             on_progress(what, done, total)
 
         with self._turn:
-            voice = self._voices.voice(path, request.max_reference_seconds)
-            emotion = self._emotion(text, voice, request)
-            if self._synthesis is None:
-                self._synthesis = Synthesis(self._engine, self._settings)
-        return _ahead(self._synthesis.chunks(segments, voice, emotion, request, report), self._turn, left)
+            synthesis, voice, emotion = self._prepare(text, request)
+        return _ahead(synthesis.chunks(segments, voice, emotion, request, report), self._turn, left)
+
+    def render(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
+        """Return the audio (samples,) of given speech codes (n,) for `text`, as if the decoder had chosen them.
+
+        What a recording loses on the way through codes, flow and vocoder can be heard in it. Raises UsageError as `stream`
+        does, and for a text of more than one segment.
+        """
+        resolved = self._resolved(request)
+        segments = self._texts.segments(text, resolved)
+        if len(segments) > 1:
+            raise UsageError(f"codes belong to one segment, the text has {len(segments)}: {text[:60]!r}")
+        with self._turn:
+            synthesis, voice, emotion = self._prepare(text, resolved)
+            return synthesis.render(segments[0], codes, voice, emotion, resolved)
 
     def speak(self, text: str, request: Request, on_progress: Report = _quiet) -> Speech:
         """Return the audio of `text`. Raises as `stream` does."""
+        request = self._resolved(request)
         start = time.perf_counter()
         before = dict(self._engine.seconds)
         first = 0.0
@@ -98,7 +111,20 @@ class Program:
             )
             if true
         )
-        return Speech(samples, chunks[0].sample_rate, {k: v for k, v in spent.items() if v > 0.0}, first, notes)
+        timings = {name: seconds for name, seconds in spent.items() if seconds > 0.0}
+        return Speech(samples, chunks[0].sample_rate, request, timings, first, notes)
+
+    def _resolved(self, request: Request) -> Resolved:
+        """Return the request with what it leaves open decided by the package, else by the original."""
+        return request.resolved(self._settings.get("generation", {}))
+
+    def _prepare(self, text: str, request: Resolved) -> tuple[Synthesis, Voice, np.ndarray]:
+        """Return the synthesis, the voice, and the emotion vector (1, width) that a request asks for."""
+        voice = self._voices.voice(_required(request.voice), request.max_reference_seconds)
+        emotion = self._emotion(text, voice, request)
+        if self._synthesis is None:
+            self._synthesis = Synthesis(self._engine, self._settings)
+        return self._synthesis, voice, emotion
 
     def _emotion(self, text: str, voice: Voice, request: Request) -> np.ndarray:
         """Return the emotion vector (1, width) that a request asks for (spec section 9)."""

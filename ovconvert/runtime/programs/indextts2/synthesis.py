@@ -12,7 +12,7 @@ from ovconvert.runtime.decode import Sampling, generate
 from ovconvert.runtime.engine import Engine
 from ovconvert.runtime.programs.indextts2.texts import Segment
 from ovconvert.runtime.programs.indextts2.voices import Voice
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import Resolved
 from ovconvert.runtime.resize import nearest_index
 from ovconvert.runtime.solve import initial_noise, solve_euler, uniform_times
 from ovconvert.runtime.speech import Chunk
@@ -36,7 +36,7 @@ class Synthesis:
         segments: Sequence[Segment],
         voice: Voice,
         emotion: np.ndarray,
-        request: Request,
+        request: Resolved,
         on_progress: Report,
     ) -> Iterator[Chunk]:
         """Yield the audio of every segment. Segment i draws from its own generator, seeded by (seed, i)."""
@@ -46,14 +46,32 @@ class Synthesis:
             rng = np.random.default_rng([request.seed, number])
             prefix = self._prefix(segment, voice, emotion)
             codes, finished = self._decode(prefix, request, rng, on_progress)
-            if len(codes):
-                content = self._content(prefix, codes)
-                condition = self._condition(content, len(codes), request.speed)
-                mel = self._solve(condition, voice, request, rng, on_progress)
-                samples = self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1)
-            else:
-                samples = np.zeros(0, np.float32)
+            samples = self._voiced(prefix, codes, voice, request, rng, on_progress)
             yield Chunk(samples, rate, segment.text, len(codes), silence, finished)
+
+    def render(
+        self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
+    ) -> np.ndarray:
+        """Return the audio (samples,) of given codes (n,), as if the decoder had chosen them for `segment`."""
+        rng = np.random.default_rng([request.seed, 0])
+        return self._voiced(self._prefix(segment, voice, emotion), codes, voice, request, rng, lambda *progress: None)
+
+    def _voiced(
+        self,
+        prefix: np.ndarray,
+        codes: np.ndarray,
+        voice: Voice,
+        request: Resolved,
+        rng: np.random.Generator,
+        on_progress: Report,
+    ) -> np.ndarray:
+        """Return the audio (samples,) of codes (n,) behind `prefix`."""
+        if not len(codes):
+            return np.zeros(0, np.float32)
+        content = self._content(prefix, codes)
+        condition = self._condition(content, len(codes), request.speed)
+        mel = self._solve(condition, voice, request, rng, on_progress)
+        return self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1)
 
     def _prefix(self, segment: Segment, voice: Voice, emotion: np.ndarray) -> np.ndarray:
         """Return what the decoder reads before the first code, (1, positions, width)."""
@@ -70,7 +88,7 @@ class Synthesis:
         return self._engine.run("speech_embeddings", **ids)["inputs_embeds"]
 
     def _decode(
-        self, prefix: np.ndarray, request: Request, rng: np.random.Generator, on_progress: Report
+        self, prefix: np.ndarray, request: Resolved, rng: np.random.Generator, on_progress: Report
     ) -> tuple[np.ndarray, bool]:
         """Return (codes (n,) without the stop token, whether the model stopped by itself)."""
         start, stop = self._settings["start_speech"], self._settings["stop_speech"]
@@ -128,7 +146,7 @@ class Synthesis:
         return self._engine.run("length_regulator", content=content, index=index)["condition"]
 
     def _solve(
-        self, condition: np.ndarray, voice: Voice, request: Request, rng: np.random.Generator, on_progress: Report
+        self, condition: np.ndarray, voice: Voice, request: Resolved, rng: np.random.Generator, on_progress: Report
     ) -> np.ndarray:
         """Return the mel (1, bands, frames) of `condition` (1, frames, width) in the voice (section 13.2)."""
         heard = voice.mel.shape[2]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ovconvert.errors import UsageError
 from ovconvert.runtime import text as rules
-from ovconvert.runtime.request import MAX_TEXT, Request
+from ovconvert.runtime.request import MAX_TEXT, Resolved
 from ovconvert.runtime.tokenizers import SentencePieceTokenizer, TiktokenTokenizer, speech_special_tokens
 
 MARKS = (0, 1)  # start and stop of text: removed where a tokenizer yields them (section 10.1)
@@ -39,7 +39,7 @@ class Texts:
             TiktokenTokenizer(path, speech_special_tokens(self._languages[:MARKED_LANGUAGES])) if self._languages else None
         )
 
-    def segments(self, text: str, request: Request) -> list[Segment]:
+    def segments(self, text: str, request: Resolved) -> list[Segment]:
         """Return the segments of `text`, at least one, each within the model's limits.
 
         Raises UsageError for a text that cannot be spoken and for a language that does not exist.
