@@ -69,6 +69,28 @@ def assemble(work: Path, dest: Path) -> None:
 
 @main.command()
 @WORK
+@click.option("--checkpoint", type=click.Path(path_type=Path), default=HERE / "checkpoint", show_default=True)
+@click.option("--package", type=click.Path(path_type=Path), required=True, help="Package made from the checkpoint.")
+@click.option("--only", multiple=True, help="Kinds of audio: corpus, vocoder, flow, original, graphs, ... (default: all).")
+@click.option("--audio/--no-audio", default=True, help="Make the audio that is not there yet.")
+@click.option("--measures/--no-measures", default=True, help="Measure it.")
+@click.option("--processes", default=2, show_default=True, help="Processes that measure.")
+def figures(
+    work: Path, checkpoint: Path, package: Path, only: tuple[str, ...], audio: bool, measures: bool, processes: int
+) -> None:
+    """Synthesise the test set in every way and measure it, for the model card."""
+    from demo_voice.figures import Figures
+
+    made = Figures(work, checkpoint, package, HERE / "testset", lambda what, done, total: _show(what, done, total))
+    names = only or made.names()
+    if audio:
+        made.synthesise(names)
+    if measures:
+        made.measure(names, processes)
+
+
+@main.command()
+@WORK
 @SEED
 def quick(work: Path, seed: int) -> None:
     """Train everything for a few steps on the shipped test recordings, in about a minute; fail unless all losses fall.
@@ -89,6 +111,10 @@ def quick(work: Path, seed: int) -> None:
             risen.append(step.name)
     if risen:
         raise click.ClickException(f"the losses of {', '.join(risen)} did not fall")
+
+
+def _show(what: str, done: int, total: int) -> None:
+    click.echo(f"\r{what} {done}/{total}", nl=done == total, err=True)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def emotion_matrices(work: Path, seed: int = 0) -> tuple[Tensor, Tensor]:
     examples, model, styles = Examples(work), load_language_model(work), compute_styles(work)
     rng = np.random.default_rng(seed)
     corpus = examples.corpus
-    training = np.array(corpus.training)
+    training = np.array(corpus.training[: len(styles)])
     speakers, emotions = [], []
     for style in range(len(STYLES)):
         for who in range(len(SPEAKERS)):

@@ -31,6 +31,8 @@ from ovconvert.runtime.resize import nearest_index
 RATIO = 1.25  # mel frames per code
 PROMPT_CODES = (40, 140)
 UNCONDITIONED = 0.1  # share of examples without prompt, style and content, for guidance
+UTTERANCES = 5000  # of the corpus; states and vectors of all of it would take longer to compute than they are worth
+STYLE_FRAMES = 160  # of 10 ms: more tells the speaker encoder little
 AVERAGING = 0.998  # of the weights, per step
 
 
@@ -48,7 +50,8 @@ class Flow(nn.Module):
 def train(work: Path, steps: int, seed: int = 0, size: int = 12) -> None:
     """Train projector, regulator and estimator on the finished codes and latents."""
     corpus = Corpus(work)
-    codes, latents, styles = compute_codes(work), compute_latents(work), compute_styles(work)
+    corpus.training = corpus.training[:UTTERANCES]
+    codes, latents, styles = compute_codes(work), compute_latents(work, len(corpus.training)), compute_styles(work)
     mels, references = corpus.front_end("mel"), References(corpus)
     lengths = np.array([len(row) for row in codes])
     torch.manual_seed(seed)
@@ -142,7 +145,7 @@ def _average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
 
 @torch.no_grad()
 def compute_styles(work: Path) -> np.ndarray:
-    """Return the speaker encoder's vectors (utterances, 192), kept on disk."""
+    """Return the speaker encoder's vectors (utterances, 192) of the first training utterances, kept on disk."""
     path = work / "speaker" / "styles.npy"
     if not path.is_file():
         corpus = Corpus(work)
@@ -150,7 +153,8 @@ def compute_styles(work: Path) -> np.ndarray:
         model = CamPlus(speaker.CONFIG)
         model.load_state_dict(speaker.weights(work))
         model.eval()
-        rows = [model(torch.from_numpy(fbank[number])[None])[0].numpy() for number in range(len(corpus.utterances))]
+        heard = (torch.from_numpy(fbank[number][:STYLE_FRAMES])[None] for number in corpus.training[:UTTERANCES])
+        rows = [model(frames - frames.mean(1, keepdim=True))[0].numpy() for frames in heard]
         np.save(path, np.stack(rows))
     found: np.ndarray = np.load(path)
     if found.shape[1] != STYLE:

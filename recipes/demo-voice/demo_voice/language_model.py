@@ -195,8 +195,8 @@ def load(work: Path) -> LanguageModel:
 
 
 @torch.no_grad()
-def compute_latents(work: Path, seed: int = 0, size: int = 24) -> Frames:
-    """Return the state that predicts each code, for every training utterance, and keep it on disk.
+def compute_latents(work: Path, utterances: int, seed: int = 0, size: int = 24) -> Frames:
+    """Return the state that predicts each code, for the first `utterances`, and keep it on disk; the others have none.
 
     Speaker and emotion come from other recordings, as in training.
     """
@@ -204,10 +204,10 @@ def compute_latents(work: Path, seed: int = 0, size: int = 24) -> Frames:
     if not path.with_suffix(".json").is_file():
         examples, model = Examples(work), load(work)
         count = len(examples.corpus.utterances)
-        rows: list[np.ndarray] = [np.empty(0)] * count
-        order = np.argsort(examples.lengths, kind="stable")
+        rows: list[np.ndarray] = [np.empty((0, WIDTH), np.float32)] * count
+        order = np.argsort(examples.lengths[:utterances], kind="stable")
         rng = np.random.default_rng(seed)
-        for start in range(0, count, size):
+        for start in range(0, len(order), size):
             chosen = [int(number) for number in order[start : start + size]]
             state = hidden(model, examples, chosen, rng, training=False)["state"].numpy()
             for number, row in zip(chosen, state, strict=True):

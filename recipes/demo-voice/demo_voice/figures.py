@@ -1,0 +1,109 @@
+"""The figures of the model card: what is synthesised, measured and compared, and where it is kept.
+
+WORK/figures/<name>/ holds the audio, WORK/figures/<name>.json its figures. What is there already is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from demo_voice import copies, evaluate, spoken, synthesise, testset
+from demo_voice.durations import Durations
+from demo_voice.meter import Instruments
+from demo_voice.spoken import Spoken
+from ovconvert.runtime.engine import Engine
+
+MEASURED_WHOLE = 64  # utterances that are also heard by the slow instruments, of each kind of synthesis
+FULL = 200  # of the graphs: the bar on truncated, looping and silent ones
+ORIGINAL = 128  # of the PyTorch networks, and of everything that is made from recordings
+SMALL = 32
+SPEEDS = (0.75, 1.25)
+SEEDS = (1000, 2000)
+
+Progress = Callable[[str, int, int], None]
+
+
+class Figures:
+    """Makes and measures; `checkpoint`, `package` and `testset` are directories."""
+
+    def __init__(self, work: Path, checkpoint: Path, package: Path, tests: Path, on_progress: Progress) -> None:
+        self._dest = work / "figures"
+        self._checkpoint, self._package, self._tests = checkpoint, package, tests
+        self._voices = checkpoint / "voices"
+        self._progress = on_progress
+        self._dest.mkdir(parents=True, exist_ok=True)
+
+    def names(self) -> tuple[str, ...]:
+        """Return every kind, the corpus first."""
+        return tuple(self._kinds())
+
+    def synthesise(self, names: Sequence[str]) -> None:
+        """Make the audio of every kind in `names`."""
+        for name in names:
+            count, make = self._kinds()[name]
+            if not (self._dest / name / spoken.INDEX).is_file():
+                spoken.save(self._counted(name, make(), count), self._dest / name)
+
+    def measure(self, names: Sequence[str], processes: int = 2) -> dict[str, dict[str, Any]]:
+        """Return the figures of every kind in `names`."""
+        references = {path.stem: [spoken.read(path)] for path in sorted(self._voices.glob("*.wav"))}
+        whole = Instruments(Durations.load(self._tests / "word_seconds.json"), self._tests / "domain.arpa", references)
+        found = {}
+        source: dict[str, Any] | None = None
+        for name in names:
+            rows = spoken.load(self._dest / name)
+            report = self._reporter(f"measuring {name}")
+            slow = replace(whole, opinions=True, general=True)
+            quick = replace(whole, opinions=False, general=False)
+            settings = {"source": source, "processes": processes, "on_progress": report}
+            found[name] = evaluate.evaluate(rows, quick, self._dest / f"{name}.json", **settings)
+            some = evaluate.evaluate(rows[:MEASURED_WHOLE], slow, self._dest / f"{name}.heard.json", **settings)
+            found[name]["opinion"] = some["opinion"]
+            found[name]["word_error_rate"]["general"] = some["word_error_rate"]["general"]
+            if name == "corpus":
+                source = found[name]
+        return found
+
+    def _kinds(self) -> dict[str, tuple[int, Callable[[], Iterable[Spoken]]]]:
+        """Return of each kind how many utterances it has, and how they are made."""
+        rows = testset.load(self._tests)
+        recorded = testset.spoken(self._tests)[:ORIGINAL]
+        kinds: dict[str, tuple[int, Callable[[], Iterable[Spoken]]]] = {
+            "corpus": (ORIGINAL, lambda: recorded),
+            "vocoder": (ORIGINAL, lambda: copies.vocoder(self._engine(), recorded)),
+            "flow": (MEASURED_WHOLE, lambda: copies.flow(self._engine(), recorded[:MEASURED_WHOLE], self._voices)),
+            "flow_200_steps": (SMALL, lambda: copies.flow(self._engine(), recorded[:SMALL], self._voices, steps=200)),
+            "original": (ORIGINAL, lambda: self._full(self._original(), rows[:ORIGINAL])),
+            "graphs": (FULL, lambda: self._full(self._graphs(), rows[:FULL])),
+        }
+        for seed in SEEDS:
+            kinds[f"seed_{seed}"] = (
+                MEASURED_WHOLE,
+                lambda seed=seed: self._full(self._graphs(), rows[:MEASURED_WHOLE], seed=seed),
+            )
+        for speed in SPEEDS:
+            kinds[f"speed_{speed}"] = (SMALL, lambda speed=speed: self._full(self._graphs(), rows[:SMALL], speed=speed))
+        return kinds
+
+    def _full(self, program: Any, rows: Sequence[testset.Row], **settings: Any) -> Iterable[Spoken]:
+        return synthesise.synthesise(program, rows, self._voices, **settings)
+
+    def _engine(self) -> Engine:
+        return Engine(self._package, threads=1)
+
+    def _graphs(self) -> Any:
+        return synthesise.open_irs(self._package, threads=1)
+
+    def _original(self) -> Any:
+        return synthesise.open_original(self._checkpoint, self._package)
+
+    def _reporter(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._progress(what, done, total)
+
+    def _counted(self, name: str, rows: Iterable[Spoken], count: int) -> Iterable[Spoken]:
+        for done, row in enumerate(rows, 1):
+            self._progress(name, done, count)
+            yield row
