@@ -81,12 +81,25 @@ def figures(
     """Synthesise the test set in every way and measure it, for the model card."""
     from demo_voice.figures import Figures
 
-    made = Figures(work, checkpoint, package, HERE / "testset", lambda what, done, total: _show(what, done, total))
+    made = Figures(work, checkpoint, package, HERE / "testset", _show)
     names = only or made.names()
     if audio:
         made.synthesise(names)
     if measures:
         made.measure(names, processes)
+        made.agreement()
+
+
+@main.command()
+@WORK
+@click.option("--checkpoint", type=click.Path(path_type=Path), default=HERE / "checkpoint", show_default=True)
+def card(work: Path, checkpoint: Path) -> None:
+    """Write the model card from the figures, and the samples."""
+    from demo_voice import card as text
+    from demo_voice import samples
+
+    text.write(work, HERE / "card.md", checkpoint)
+    samples.write(work / "figures", HERE / "samples")
 
 
 @main.command()

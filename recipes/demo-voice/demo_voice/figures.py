@@ -5,12 +5,15 @@ WORK/figures/<name>/ holds the audio, WORK/figures/<name>.json its figures. What
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from demo_voice import copies, evaluate, spoken, synthesise, testset
+import numpy as np
+
+from demo_voice import agreement, copies, evaluate, language_model, spoken, synthesise, testset
 from demo_voice.durations import Durations
 from demo_voice.meter import Instruments
 from demo_voice.spoken import Spoken
@@ -18,8 +21,8 @@ from ovconvert.runtime.engine import Engine
 
 MEASURED_WHOLE = 64  # utterances that are also heard by the slow instruments, of each kind of synthesis
 FULL = 200  # of the graphs: the bar on truncated, looping and silent ones
-ORIGINAL = 128  # of the PyTorch networks, and of everything that is made from recordings
-SMALL = 32
+ORIGINAL = 128  # of the PyTorch networks, and of the recordings themselves
+SMALL = 32  # where the same utterances are compared, or only a trend is wanted
 SPEEDS = (0.75, 1.25)
 SEEDS = (1000, 2000)
 
@@ -67,13 +70,22 @@ class Figures:
                 source = found[name]
         return found
 
+    def agreement(self, count: int = SMALL, seed: int = 0) -> dict[str, Any]:
+        """Return how often rounded copies of the language model choose as it does, on the codes of unseen utterances."""
+        examples, model = language_model.Examples(self._dest.parent), language_model.load(self._dest.parent)
+        rng = np.random.default_rng(seed)
+        batches = [language_model.inputs(model, examples, number, rng) for number in examples.corpus.testing[:count]]
+        found = {name: asdict(value) for name, value in agreement.agreement(model.decoder, batches).items()}
+        (self._dest / "agreement.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return found
+
     def _kinds(self) -> dict[str, tuple[int, Callable[[], Iterable[Spoken]]]]:
         """Return of each kind how many utterances it has, and how they are made."""
         rows = testset.load(self._tests)
         recorded = testset.spoken(self._tests)[:ORIGINAL]
         kinds: dict[str, tuple[int, Callable[[], Iterable[Spoken]]]] = {
             "corpus": (ORIGINAL, lambda: recorded),
-            "vocoder": (ORIGINAL, lambda: copies.vocoder(self._engine(), recorded)),
+            "vocoder": (MEASURED_WHOLE, lambda: copies.vocoder(self._engine(), recorded[:MEASURED_WHOLE])),
             "flow": (MEASURED_WHOLE, lambda: copies.flow(self._engine(), recorded[:MEASURED_WHOLE], self._voices)),
             "flow_200_steps": (SMALL, lambda: copies.flow(self._engine(), recorded[:SMALL], self._voices, steps=200)),
             "original": (ORIGINAL, lambda: self._full(self._original(), rows[:ORIGINAL])),

@@ -47,7 +47,7 @@ class Flow(nn.Module):
         self.mel = nn.Linear(REGULATOR.outputs, ESTIMATOR.mel)
 
 
-def train(work: Path, steps: int, seed: int = 0, size: int = 12) -> None:
+def train(work: Path, steps: int, seed: int = 0, size: int = 8) -> None:
     """Train projector, regulator and estimator on the finished codes and latents."""
     corpus = Corpus(work)
     corpus.training = corpus.training[:UTTERANCES]

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demo_voice.agreement import IGNORED
 from demo_voice.batches import bucket, pad, present
 from demo_voice.corpus import SPEAKERS, Utterance
 from demo_voice.data import Corpus, Frames, write_frames
@@ -163,6 +164,24 @@ def hidden(
         -1,
     )
     return {"logits": logits[:, start:], "state": state[:, start:], "wanted": wanted, "scores": scores, "spoken": spoken}
+
+
+@torch.no_grad()
+def inputs(model: LanguageModel, examples: Examples, number: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Return what the decoder reads for one utterance (1, S, D), and the code after each position (1, S).
+
+    It is IGNORED where there is none.
+
+    Speaker and emotion come from other recordings, as in training.
+    """
+    voices, emotions = examples.conditions([number], rng)
+    text = torch.tensor([examples.texts.ids(examples.corpus.utterances[number].text, ended=True)])
+    codes = examples.codes[number]
+    given = torch.from_numpy(np.concatenate([[START], codes]))[None]
+    positions = torch.arange(given.shape[1])[None]
+    embeds, start = model.embed(model.speaker(voices), model.emotion(emotions), text, given, positions)
+    wanted = np.concatenate([np.full(start, IGNORED), codes, [STOP]])
+    return embeds, torch.from_numpy(wanted)[None]
 
 
 def train(work: Path, steps: int, seed: int = 0, size: int = 16) -> None:

@@ -33,9 +33,7 @@ def emotion(style: str) -> tuple[float, ...] | None:
     return None if style == NO_EMOTION else tuple(float(name == style) for name in STYLES)
 
 
-def synthesise(
-    program: Any, rows: Sequence[Row], voices: Path, *, seed: int = 0, **settings: Any
-) -> Iterator[Spoken]:
+def synthesise(program: Any, rows: Sequence[Row], voices: Path, *, seed: int = 0, **settings: Any) -> Iterator[Spoken]:
     """Yield each row's text in its speaker's voice and style; utterance i has the seed `seed` + i."""
     for number, row in enumerate(rows):
         request = Request(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,7 @@ from demo_voice.durations import Durations
 from demo_voice.spoken import Spoken, read
 
 ROWS, WITH_AUDIO = 256, 128
-VOICE_SECONDS = (4.0, 5.0)  # of a reference recording
-VOICE_PAUSE = 0.15
-VOICE_CANDIDATES = 60  # calm training utterances of a speaker, among which the pair is sought
+VOICE_SECONDS = (2.6, 3.4)  # of a reference recording: as long as the prompts in training
 
 
 @dataclass(frozen=True)
@@ -81,18 +79,17 @@ def require_unheard(rows: Iterable[Row], training: Iterable[str]) -> None:
         raise ValueError(f"{len(found)} test sentences are not held out of training: {'; '.join(found[:5])}")
 
 
-def write_voices(corpus: Corpus, dest: Path) -> dict[str, tuple[str, str]]:
-    """Write `dest`/<speaker>.wav, int16 at 16 kHz: two calm training utterances of the speaker, a short pause between them.
+def write_voices(corpus: Corpus, dest: Path) -> dict[str, str]:
+    """Write `dest`/<speaker>.wav, int16 at 16 kHz: one calm training utterance of each speaker. Returns their texts.
 
-    Of the pairs of the right length, the one with the most different phones is taken. Returns the texts by speaker.
+    Of those of the right length, the one with the most different phones is taken.
     """
     dest.mkdir(parents=True, exist_ok=True)
     chosen = {}
     for speaker in SPEAKERS:
-        pair = _voice(corpus, speaker)
-        samples = np.concatenate([corpus.wave(pair[0]), np.zeros(int(VOICE_PAUSE * RATE), np.float32), corpus.wave(pair[1])])
-        soundfile.write(dest / f"{speaker}.wav", samples, RATE, "PCM_16")
-        chosen[speaker] = (corpus.utterances[pair[0]].text, corpus.utterances[pair[1]].text)
+        number = _voice(corpus, speaker)
+        soundfile.write(dest / f"{speaker}.wav", corpus.wave(number), RATE, "PCM_16")
+        chosen[speaker] = corpus.utterances[number].text
     return chosen
 
 
@@ -121,17 +118,13 @@ def _cells(seed: int) -> list[tuple[str, str]]:
     return [cells[place] for place in np.random.default_rng(seed).permutation(len(cells))]
 
 
-def _voice(corpus: Corpus, speaker: str) -> tuple[int, int]:
-    calm = [
+def _voice(corpus: Corpus, speaker: str) -> int:
+    fitting = [
         number
         for number in corpus.training
-        if (row := corpus.utterances[number]).speaker == speaker and row.style == "calm" and ". " not in row.text
-    ][:VOICE_CANDIDATES]
-    phones = {number: {name for name, _ in corpus.utterances[number].phones} for number in calm}
-    seconds = {number: corpus.utterances[number].length / RATE for number in calm}
-    fitting = [
-        (first, second)
-        for first, second in combinations(calm, 2)
-        if VOICE_SECONDS[0] <= seconds[first] + VOICE_PAUSE + seconds[second] <= VOICE_SECONDS[1]
+        if (row := corpus.utterances[number]).speaker == speaker
+        and row.style == "calm"
+        and ". " not in row.text
+        and VOICE_SECONDS[0] <= row.length / RATE <= VOICE_SECONDS[1]
     ]
-    return max(fitting, key=lambda pair: len(phones[pair[0]] | phones[pair[1]]))
+    return max(fitting, key=lambda number: len({name for name, _ in corpus.utterances[number].phones}))
