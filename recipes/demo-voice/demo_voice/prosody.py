@@ -17,7 +17,7 @@ LOWEST_HZ, HIGHEST_HZ = 50.0, 450.0
 BASELINE = "calm"
 SEMITONES = 12 / np.log(2)
 # what a style must move in the source voice, at the least, to be looked for in ours: semitones, semitones, share of the rate
-LEAST = {"pitch": 0.5, "spread": 0.25, "rate": 0.04}
+LEAST = {"pitch": 1.0, "spread": 0.3, "rate": 0.04}
 
 
 @dataclass(frozen=True)
