@@ -34,8 +34,8 @@ ABOUT = (
     "The corpus's own test audio (flite), measured as the voice is. testset: the 128 recordings here. held_out: every test "
     "utterance of the corpus, those 128 among them, without DNSMOS and the general language model; directions of styles are "
     "compared with it. damage: held-out utterances broken on purpose, and how many of them the failure detectors find; "
-    "their bounds were set with the undamaged utterances' durations in view. Speakers are compared with one calm recording each, "
-    "of two training utterances. Intervals: 95 %, bootstrap over utterances."
+    "their bounds were set with the undamaged utterances' durations in view. Speakers are compared with one calm "
+    "recording each, of two training utterances. Intervals: 95 %, bootstrap over utterances."
 )
 
 
