@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.programs.indextts2 import Program
 from ovconvert.runtime.programs.indextts2.classifier import read_scores
 from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, scaled
+from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
 from ovconvert.runtime.request import Defaults
 from ovconvert.stages import export
 
@@ -221,6 +223,27 @@ def test_all_forms_of_the_decoder_speak_the_same(package_dir: Path, request_: Re
         right = open_package(explicit).speak(TEXT, wanted).samples
         assert left.shape == right.shape
         assert difference(left, right) < 1e-3
+
+
+def test_given_codes_are_spoken_as_if_they_had_been_chosen(
+    model: Program, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[np.ndarray] = []
+    decode = Synthesis._decode
+
+    def keep(*given: Any) -> tuple[np.ndarray, bool]:
+        codes, finished = decode(*given)
+        chosen.append(codes)
+        return codes, finished
+
+    monkeypatch.setattr(Synthesis, "_decode", keep)
+    greedy = replace(request_, do_sample=False)
+    spoken = model.speak(TEXT, greedy).samples
+    assert np.array_equal(model.render(TEXT, chosen[0], greedy), spoken)
+    other = (chosen[0] + 1) % 100
+    assert not np.array_equal(model.render(TEXT, other, greedy), spoken)
+    with pytest.raises(UsageError, match="one segment"):
+        model.render(LONG, chosen[0], replace(greedy, segment_tokens=20))
 
 
 def test_version_25_speaks(model25: Program, request_: Request) -> None:

@@ -49,11 +49,13 @@ GENERATION = {
     "do_sample": True,
     "num_beams": 1,
     "repetition_penalty": 1.0,
-    "temperature": 0.8,
+    "temperature": 0.5,
     "top_k": 30,
     "top_p": 0.8,
     "max_new_tokens": 450,
     "segment_tokens": 24,
+    "steps": 10,
+    "guidance": 1.5,
 }
 STRETCHES = 24  # recordings that a stored emotion vector is the mean of
 STRETCH_FRAMES = 200  # of 20 ms

@@ -15,8 +15,8 @@ from ovconvert.families.indextts2 import layout
 KINDS = {
     "corpus": "the corpus's own recordings",
     "vocoder": "vocoder alone, from the true mel",
-    "flow": "codes, flow (25 steps) and vocoder, from the recording",
-    "flow_200_steps": "the same with 200 solver steps",
+    "flow": "codes, flow and vocoder, from the recording",
+    "flow_100_steps": "the same with 100 solver steps",
     "original": "full synthesis, PyTorch",
     "graphs": "full synthesis, OpenVINO, float32",
 }
@@ -116,7 +116,7 @@ def _seeds(found: Mapping[str, Any]) -> str:
     ]:
         one = found[kind]
         error, ratio = one["word_error_rate"]["domain"]["all"], one["duration_ratio"]
-        rows.append((kind.removesuffix(".heard"), str(one["utterances"]), _percent(error), _plain(ratio)))
+        rows.append((kind, str(one["utterances"]), _percent(error), _plain(ratio)))
     return _table(("seeds", "sentences", "word error rate", "duration against the expected"), rows)
 
 

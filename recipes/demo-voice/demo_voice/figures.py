@@ -23,6 +23,7 @@ MEASURED_WHOLE = 64  # utterances that are also heard by the slow instruments, o
 FULL = 200  # of the graphs: the bar on truncated, looping and silent ones
 ORIGINAL = 128  # of the PyTorch networks, and of the recordings themselves
 SMALL = 32  # where the same utterances are compared, or only a trend is wanted
+FEW = 16
 SPEEDS = (0.75, 1.25)
 SEEDS = (1000, 2000)
 
@@ -87,17 +88,14 @@ class Figures:
             "corpus": (ORIGINAL, lambda: recorded),
             "vocoder": (MEASURED_WHOLE, lambda: copies.vocoder(self._engine(), recorded[:MEASURED_WHOLE])),
             "flow": (MEASURED_WHOLE, lambda: copies.flow(self._engine(), recorded[:MEASURED_WHOLE], self._voices)),
-            "flow_200_steps": (SMALL, lambda: copies.flow(self._engine(), recorded[:SMALL], self._voices, steps=200)),
+            "flow_100_steps": (FEW, lambda: copies.flow(self._engine(), recorded[:FEW], self._voices, steps=100)),
             "original": (ORIGINAL, lambda: self._full(self._original(), rows[:ORIGINAL])),
             "graphs": (FULL, lambda: self._full(self._graphs(), rows[:FULL])),
         }
         for seed in SEEDS:
-            kinds[f"seed_{seed}"] = (
-                MEASURED_WHOLE,
-                lambda seed=seed: self._full(self._graphs(), rows[:MEASURED_WHOLE], seed=seed),
-            )
+            kinds[f"seed_{seed}"] = (SMALL, lambda seed=seed: self._full(self._graphs(), rows[:SMALL], seed=seed))
         for speed in SPEEDS:
-            kinds[f"speed_{speed}"] = (SMALL, lambda speed=speed: self._full(self._graphs(), rows[:SMALL], speed=speed))
+            kinds[f"speed_{speed}"] = (FEW, lambda speed=speed: self._full(self._graphs(), rows[:FEW], speed=speed))
         return kinds
 
     def _full(self, program: Any, rows: Sequence[testset.Row], **settings: Any) -> Iterable[Spoken]:

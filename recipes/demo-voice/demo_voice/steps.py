@@ -24,9 +24,9 @@ class Step:
 STEPS: tuple[Step, ...] = (
     Step("features", semantic.train_features, 700, 24, "code"),
     Step("codec", semantic.train_codec, 1000, 30, "code"),
-    Step("speaker", speaker.train, 450, 8, "speaker"),
+    Step("speaker", speaker.train, 500, 12, "speaker"),
     Step("language_model", language_model.train, 1800, 10, "code"),
-    Step("flow", flow.train, 1800, 8, "velocity"),
+    Step("flow", flow.train, 2700, 8, "velocity"),
     Step("vocoder", vocoder.train, 6500, 8, "mel"),
     Step("classifier", classifier.train, 1500, 12, "loss"),
 )
