@@ -19,11 +19,13 @@ from demo_voice.meter import Instruments
 from demo_voice.spoken import Spoken
 from ovconvert.runtime.engine import Engine
 
-MEASURED_WHOLE = 64  # utterances that are also heard by the slow instruments, of each kind of synthesis
+MEASURED_WHOLE = 48  # utterances of each kind that the slow instruments hear as well
+COPIED = 64
 FULL = 200  # of the graphs: the bar on truncated, looping and silent ones
 ORIGINAL = 128  # of the PyTorch networks, and of the recordings themselves
 SMALL = 32  # where the same utterances are compared, or only a trend is wanted
 FEW = 16
+HEARD = ("corpus", "vocoder", "flow", "flow_100_steps", "original", "graphs")  # by the slow instruments as well
 SPEEDS = (0.75, 1.25)
 SEEDS = (1000, 2000)
 
@@ -64,6 +66,8 @@ class Figures:
             quick = replace(whole, opinions=False, general=False)
             settings = {"source": source, "processes": processes, "on_progress": report}
             found[name] = evaluate.evaluate(rows, quick, self._dest / f"{name}.json", **settings)
+            if name not in HEARD:
+                continue
             some = evaluate.evaluate(rows[:MEASURED_WHOLE], slow, self._dest / f"{name}.heard.json", **settings)
             found[name]["opinion"] = some["opinion"]
             found[name]["word_error_rate"]["general"] = some["word_error_rate"]["general"]
@@ -86,8 +90,8 @@ class Figures:
         recorded = testset.spoken(self._tests)[:ORIGINAL]
         kinds: dict[str, tuple[int, Callable[[], Iterable[Spoken]]]] = {
             "corpus": (ORIGINAL, lambda: recorded),
-            "vocoder": (MEASURED_WHOLE, lambda: copies.vocoder(self._engine(), recorded[:MEASURED_WHOLE])),
-            "flow": (MEASURED_WHOLE, lambda: copies.flow(self._engine(), recorded[:MEASURED_WHOLE], self._voices)),
+            "vocoder": (COPIED, lambda: copies.vocoder(self._engine(), recorded[:COPIED])),
+            "flow": (COPIED, lambda: copies.flow(self._engine(), recorded[:COPIED], self._voices)),
             "flow_100_steps": (FEW, lambda: copies.flow(self._engine(), recorded[:FEW], self._voices, steps=100)),
             "original": (ORIGINAL, lambda: self._full(self._original(), rows[:ORIGINAL])),
             "graphs": (FULL, lambda: self._full(self._graphs(), rows[:FULL])),
