@@ -111,7 +111,7 @@ def _failures(found: Mapping[str, Any]) -> str:
 def _seeds(found: Mapping[str, Any]) -> str:
     rows = []
     for kind in [
-        "graphs.heard",
+        "graphs",
         *sorted(name for name in found if name.startswith("seed_") and not name.endswith(".heard")),
     ]:
         one = found[kind]
