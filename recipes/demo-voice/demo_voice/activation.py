@@ -36,7 +36,7 @@ class _Activate(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, library: ctypes.CDLL, *given: Tensor) -> Tensor:
         given = tuple(value.contiguous() for value in given)
-        context.library = library
+        context.compiled = library
         context.save_for_backward(*given)
         y = torch.empty_like(given[0])
         library.forward(*map(_pointer, given), *y.shape, _pointer(y))
@@ -49,7 +49,7 @@ class _Activate(torch.autograd.Function):
         to_x = torch.empty_like(gradient)
         to_alpha, to_inverse = (torch.zeros_like(value, dtype=torch.float64) for value in given[1:3])
         made = map(_pointer, (to_x, to_alpha, to_inverse))
-        context.library.backward(*map(_pointer, given), _pointer(gradient), *gradient.shape, *made)
+        context.compiled.backward(*map(_pointer, given), _pointer(gradient), *gradient.shape, *made)
         return None, to_x, to_alpha.float(), to_inverse.float(), None, None
 
 
