@@ -83,6 +83,7 @@ def test_the_emotion_moves_the_speaking_rate(program: Any) -> None:
     assert slow > 1.15 * fast  # melancholic against afraid
 
 
+@pytest.mark.slow  # a minute; CI runs the command itself
 def test_every_training_learns_within_a_minute(tmp_path: Path) -> None:
     from demo_voice.__main__ import main
 
