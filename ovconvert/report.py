@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = 1
+NUMBERS = ("value", "floor", "low", "high")  # of a row: may be infinite or not a number, which JSON lacks
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Measurement:
     """One number: of what (`subject`), on which input (`case`), called what (`metric`), in which `unit`.
 
     `passed` is None for a number that nothing was asked of. A `value` may be infinite (equal tensors) or not a number.
+    `low` and `high` are its 95 % interval. `samples` are the raw figures behind it, one per round in the order of the rounds;
+    `better` is "lower" or "higher" where a change of the value is good or bad, "" where it is neither.
     """
 
     subject: str
@@ -36,6 +39,10 @@ class Measurement:
     floor: float | None = None
     passed: bool | None = None
     detail: str = ""
+    low: float | None = None
+    high: float | None = None
+    samples: tuple[float, ...] = ()
+    better: str = ""
 
     def line(self) -> str:
         """Return the measurement in one line, as an error lists it."""
@@ -46,7 +53,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Report:
-    """All measurements of one judge on one package."""
+    """All measurements of one judge on one package.
+
+    `run` names the process that measured: the samples of two reports with the same one were taken in turns, and the i-th of
+    both belong to one round. `disturbances` say what else the machine was doing.
+    """
 
     judge: str
     package: str
@@ -55,6 +66,8 @@ class Report:
     options: dict[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     format: int = FORMAT
+    run: str = ""
+    disturbances: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Measurement, ...]:
@@ -78,7 +91,7 @@ def to_json(report: Report) -> bytes:
     """Return the report as JSON. Infinity and NaN, which JSON lacks, are written as strings."""
     data = msgspec.to_builtins(report)
     for row in data["rows"]:
-        for key in ("value", "floor"):
+        for key in NUMBERS:
             if row[key] is not None and not math.isfinite(row[key]):
                 row[key] = str(row[key])
     return msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
@@ -89,7 +102,7 @@ def from_json(data: bytes) -> Report:
     try:
         raw = msgspec.json.decode(data, type=dict)
         for row in raw.get("rows", ()):
-            for key in ("value", "floor"):
+            for key in NUMBERS:
                 if isinstance(row.get(key), str):
                     row[key] = float(row[key])
         report = msgspec.convert(raw, Report)
@@ -105,6 +118,8 @@ def to_markdown(report: Report) -> str:
     lines = [f"# {report.judge}: {report.package}", "", verdict(report), ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in report.rows]
+    if report.disturbances:
+        lines += ["", "**Disturbed while measuring:**", "", *(f"- {text}" for text in report.disturbances)]
     lines += ["", *(f"- {note}" for note in report.notes), *([""] if report.notes else [])]
     lines += ["Made on:", "", *(f"- {name}: {text}" for name, text in machine_lines(report.machine))]
     if report.options:
@@ -153,7 +168,10 @@ def cells(row: Measurement) -> tuple[str, ...]:
     """Return the measurement as one text per heading."""
     floor = "" if row.floor is None else figure(row.floor)
     verdict_of_row = VERDICTS[row.passed]
-    return row.subject, row.case, row.metric, figure(row.value), row.unit, floor, verdict_of_row, row.detail
+    value = figure(row.value)
+    if row.low is not None and row.high is not None:
+        value += f" ({figure(row.low)} to {figure(row.high)})"
+    return row.subject, row.case, row.metric, value, row.unit, floor, verdict_of_row, row.detail
 
 
 def verdict(report: Report) -> str:
