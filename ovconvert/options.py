@@ -22,10 +22,11 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] = (), short: str
     return field(default=default, metadata={"help": help, "choices": choices, "short": short})
 
 
-def left_open(fallback: Any, help: str) -> Any:
+def left_open(fallback: Any, help: str, *, choices: tuple[str, ...] = ()) -> Any:
     """Return an option that is None where it is not given: the package decides then, else `fallback` holds.
 
     A bool becomes `--x/--no-x`, of which neither may be given.
     """
     shown = ("no", "yes")[fallback] if isinstance(fallback, bool) else fallback
-    return option(None, f"{help} (default: the package's, else {shown}).")
+    shown = ",".join(map(str, fallback)) if isinstance(fallback, tuple) else shown
+    return option(None, f"{help} (default: the package's, else {shown}).", choices=choices)

@@ -230,9 +230,9 @@ class GuidedEstimator(nn.Module):
     """Classifier-free guidance around an estimator, as data: one graph serves any guidance strength and none.
 
     forward(x (1, 80, T), prompt (1, 80, T), t (1,), style (1, 192), mu (1, T, C), branch_mask (G,), branch_weights
-    (G,)) -> velocity (1, 80, T) = sum over g of branch_weights[g] * f(x, m_g prompt, t, m_g style, m_g mu), m_g =
-    branch_mask[g]. Guidance 0.7 is mask [1, 0] with weights [1.7, -0.7]; no guidance is mask [1] with weights [1], at
-    half the work.
+    (R, G)) -> velocity (R, 80, T); row r is the sum over g of branch_weights[r, g] * f(x, m_g prompt, t, m_g style, m_g mu),
+    m_g = branch_mask[g]. Guidance 0.7 is mask [1, 0] with weights [[1.7, -0.7]]; no guidance is mask [1] with weights [[1]],
+    at half the work. A second row [1, -1] gives what guidance adds.
     """
 
     def __init__(self, estimator: DiT) -> None:
@@ -259,4 +259,4 @@ class GuidedEstimator(nn.Module):
         velocity = self.estimator(
             x.expand(branches, -1, -1), prompt * mask, t.expand(branches), style * branch_mask[:, None], mu * mask
         )
-        return (velocity * branch_weights[:, None, None]).sum(0, keepdim=True)
+        return torch.matmul(branch_weights, velocity.flatten(1)).unflatten(1, (x.shape[1], -1))

@@ -9,8 +9,13 @@ from typing import Any
 
 from ovconvert.errors import UsageError, listing
 from ovconvert.options import left_open, option
+from ovconvert.runtime.solve import SOLVERS
 
 MAX_TEXT = 5000  # characters; a safeguard of the command line and of services, not a limit of any model
+
+
+LATENTS = ("second-pass", "step")
+POSITIONS = ("original", "contiguous")
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,15 @@ class Defaults:
     repetition_penalty: float = 10.0
     length_penalty: float = 0.0
     max_new_tokens: int = 1500
+    latents: str = "second-pass"
+    positions: str = "original"
+    solver: str = "euler"
     steps: int = 25
+    sway: float = 0.0
     guidance: float = 0.7
+    guidance_interval: tuple[float, ...] = (0.0, 1.0)
+    guidance_every: int = 1
+    prompt_seconds: float = 60.0
     segment_tokens: int = 120
     silence_ms: int = 200
 
@@ -59,11 +71,38 @@ class Request:
     repetition_penalty: float | None = left_open(Defaults.repetition_penalty, "Penalty of tokens that occurred")
     length_penalty: float | None = left_open(Defaults.length_penalty, "Exponent of the length in the score of a beam")
     max_new_tokens: int | None = left_open(Defaults.max_new_tokens, "Longest segment, in speech tokens")
+    latents: str | None = left_open(
+        Defaults.latents,
+        "Where the flow's latents come from: a second pass over all tokens, or the steps that drew them",
+        choices=LATENTS,
+    )
+    positions: str | None = left_open(
+        Defaults.positions,
+        "Positions of the tokens while decoding: the original leaves out position 1, its training and second pass do not",
+        choices=POSITIONS,
+    )
+    solver: str | None = left_open(Defaults.solver, "Method of the flow-matching solver", choices=tuple(SOLVERS))
     steps: int | None = left_open(Defaults.steps, "Steps of the flow-matching solver")
+    sway: float | None = left_open(Defaults.sway, "Spacing of the solver's steps: 0 is even, -1 puts more of them early")
     guidance: float | None = left_open(Defaults.guidance, "Strength of guidance; 0 halves the solver's work")
+    guidance_interval: tuple[float, ...] | None = left_open(
+        Defaults.guidance_interval, "Solver times, from and to, between which guidance acts"
+    )
+    guidance_every: int | None = left_open(
+        Defaults.guidance_every, "Guidance is evaluated at every so-many-th step, and used again at those between"
+    )
+    prompt_seconds: float | None = left_open(
+        Defaults.prompt_seconds, "The solver hears only the last so many seconds of the reference recording"
+    )
     segment_tokens: int | None = left_open(Defaults.segment_tokens, "Longest segment of text, in text tokens")
     silence_ms: int | None = left_open(Defaults.silence_ms, "Silence between segments, in milliseconds")
     max_reference_seconds: float = option(15.0, "Reference recordings are cut to this length.")
+    profile: str = option(
+        "exact",
+        "Settings that belong together: exact leaves them to the package; fast trades a little for speed. What is given "
+        "beside it holds.",
+        choices=("exact", "fast"),
+    )
 
     def __post_init__(self) -> None:
         """Raise UsageError with every value that is out of range."""
@@ -71,6 +110,12 @@ class Request:
         vector = self.emotion_vector
         if vector is not None and (len(vector) != 8 or not all(0.0 <= weight <= 1.4 for weight in vector)):
             problems.append(f"emotion_vector is {list(vector)}; allowed: eight weights from 0 to 1.4")
+        interval = self.guidance_interval
+        if interval is not None and (len(interval) != 2 or not 0.0 <= interval[0] <= interval[1] <= 1.0):
+            problems.append(f"guidance_interval is {list(interval)}; allowed: two times from 0 to 1 that do not fall")
+        for name, allowed in WORDS.items():
+            if getattr(self, name) not in (None, *allowed):
+                problems.append(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
         given = [name for name in ("emotion_voice", "emotion_vector", "emotion_text") if getattr(self, name) is not None]
         if len(given) > 1:
             problems.append(f"{' and '.join(given)} are given; allowed: one source of emotion")
@@ -78,13 +123,15 @@ class Request:
             raise UsageError(listing("the request cannot be served:", problems))
 
     def resolved(self, defaults: Mapping[str, Any]) -> Resolved:
-        """Return the request with everything that it leaves open taken from `defaults`, a package's, else the original's.
+        """Return the request with everything that it leaves open taken from its profile, else from `defaults`, a package's,
+        else the original's.
 
         Raises UsageError as making a request does.
         """
         asked = {field.name: getattr(self, field.name) for field in fields(Request)}
         said = {name: value for name, value in asked.items() if value is not None}
-        return Resolved(**{name: value for name, value in defaults.items() if name in DECIDED} | said)
+        decided = {name: value for name, value in defaults.items() if name in DECIDED}
+        return Resolved(**decided | PROFILES[self.profile] | said)
 
 
 RANGES: tuple[tuple[str, float, float], ...] = (
@@ -99,12 +146,27 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("length_penalty", -5.0, 5.0),
     ("max_new_tokens", 1, 10_000),
     ("steps", 1, 1000),
+    ("sway", -1.0, 1.0),  # beyond, times need not rise
     ("guidance", 0.0, 10.0),
+    ("guidance_every", 1, 1000),
+    ("prompt_seconds", 0.5, 60.0),
     ("segment_tokens", 10, 600),
     ("silence_ms", 0, 10_000),
     ("max_reference_seconds", 1.0, 60.0),
 )
 
+WORDS = {"latents": LATENTS, "positions": POSITIONS, "solver": tuple(SOLVERS)}
+PROFILES: dict[str, dict[str, Any]] = {
+    "exact": {},
+    "fast": {
+        "num_beams": 1,
+        "latents": "step",
+        "positions": "contiguous",
+        "solver": "ab2",
+        "steps": 8,
+        "prompt_seconds": 5.0,
+    },
+}
 DECIDED = frozenset(field.name for field in fields(Defaults))  # the settings that a package may decide
 
 

@@ -20,6 +20,7 @@ from ovconvert import package
 from ovconvert.families.indextts2 import parts
 from ovconvert.package import Manifest
 from ovconvert.runtime.cache import open_step
+from ovconvert.runtime.decode import Generation
 from ovconvert.runtime.engine import Engine
 from ovconvert.runtime.programs.indextts2 import synthesis
 from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
@@ -109,12 +110,16 @@ def runner(request: pytest.FixtureRequest, golden: tuple) -> tuple[Synthesis, np
     return made, made._prefix(segment, voice, vectors["emovec_alpha06"]), vectors
 
 
-def decode(runner: tuple, **choice: Any) -> np.ndarray:
+def drawn(runner: tuple, **choice: Any) -> Generation:
     made, prefix, _ = runner
     request = Resolved(do_sample=False, max_new_tokens=TOKENS, temperature=1.0, top_k=0, top_p=1.0, **choice)
-    codes, finished = made._decode(prefix, request, np.random.default_rng(0), lambda *_: None)
-    assert not finished
-    return codes
+    generation = made._decode(prefix, request, np.random.default_rng(0), lambda *_: None)
+    assert not generation.finished
+    return generation
+
+
+def decode(runner: tuple, **choice: Any) -> np.ndarray:
+    return drawn(runner, **choice).codes
 
 
 def test_greedy_tokens(runner: tuple) -> None:
@@ -133,9 +138,8 @@ def test_beam_tokens(runner: tuple) -> None:
     assert codes.tolist() == runner[2]["beam3_rp10_codes"][0].tolist()
 
 
-def test_tokens_notice_the_position_convention(runner: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthesis, "SKIPPED", 0)
-    codes = decode(runner, num_beams=3, repetition_penalty=10.0)
+def test_tokens_notice_the_position_convention(runner: tuple) -> None:
+    codes = decode(runner, num_beams=3, repetition_penalty=10.0, positions="contiguous")
     assert codes.tolist() != runner[2]["beam3_rp10_codes"][0].tolist()
 
 
@@ -149,6 +153,21 @@ def test_latents_of_the_second_pass(runner: tuple) -> None:
     assert np.linalg.norm(other - expected) / np.linalg.norm(expected) > seeded.ONE_CALL
 
 
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_latents_of_the_steps_are_those_of_the_second_pass(runner: tuple, num_beams: int) -> None:
+    # followed along the winner's ancestry; equal where decoding and second pass count positions alike
+    made, prefix, _ = runner
+
+    def difference(positions: str) -> float:
+        found = drawn(runner, num_beams=num_beams, repetition_penalty=10.0, latents="step", positions=positions)
+        again = made._latents(prefix, found.codes)[0]
+        return float(np.linalg.norm(found.hidden - again) / np.linalg.norm(again))
+
+    assert difference("contiguous") <= seeded.ONE_CALL
+    assert difference("original") > seeded.ONE_CALL
+    assert drawn(runner, num_beams=num_beams).hidden is None  # the second pass, unless asked otherwise
+
+
 @pytest.mark.parametrize(("name", "steps", "guidance"), [("mel_n4_cfg0.7", 4, 0.7), ("mel_n3_cfg0.0", 3, 0.0)])
 def test_mel_of_a_whole_solve(
     golden: tuple, monkeypatch: pytest.MonkeyPatch, name: str, steps: int, guidance: float
@@ -159,7 +178,7 @@ def test_mel_of_a_whole_solve(
     mu, style = vectors["est_mu"][:1], vectors["est_style"][:1]
     voice = Voice(mu[:, :heard], vectors["prompt"], style, None)
     monkeypatch.setattr(synthesis, "initial_noise", lambda *_: vectors["z"].copy())
-    made = Synthesis(engine, {})
+    made = Synthesis(engine, {"mel": {"sample_rate": 22050, "hop_length": 256}})
 
     def error(guidance: float) -> float:
         request = Resolved(steps=steps, guidance=guidance)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ovconvert.networks.dit import DiT, DiTConfig, GuidedEstimator
 
-GUIDED = (torch.tensor([1.0, 0.0]), torch.tensor([1.7, -0.7]))
-PLAIN = (torch.tensor([1.0]), torch.tensor([1.0]))
+GUIDED = (torch.tensor([1.0, 0.0]), torch.tensor([[1.7, -0.7]]))
+PLAIN = (torch.tensor([1.0]), torch.tensor([[1.0]]))
 
 
 @pytest.fixture(scope="module")
@@ -97,5 +97,5 @@ def test_solve_notices_other_guidance(
 
 
 def test_guidance_zero_equals_one_branch(golden: seeded.Golden, state: seeded.State) -> None:
-    both = (torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
+    both = (torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.0]]))
     assert seeded.relative(solve(golden, state, 1, both), solve(golden, state, 1, PLAIN)) <= 1e-6

@@ -109,7 +109,7 @@ def estimate(batch: int, frames: int) -> Inputs:
 
 
 def guided_estimate(branches: int, frames: int) -> Inputs:
-    return *estimate(1, frames), torch.tensor([1.0, 0.0, 0.5])[:branches], torch.tensor([1.7, -0.7, 0.1])[:branches]
+    return *estimate(1, frames), torch.tensor([1.0, 0.0, 0.5])[:branches], torch.tensor([[1.7, -0.7, 0.1]])[:, :branches]
 
 
 ESTIMATOR = seeded_module(DiT, DiTConfig.from_shapes, "2", "s2mel", "models.cfm.estimator.", heads=4)

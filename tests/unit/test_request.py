@@ -13,7 +13,7 @@ from ovconvert import recipe, speak
 from ovconvert.errors import UsageError
 from ovconvert.options import left_open, option
 from ovconvert.runtime import Request
-from ovconvert.runtime.request import DECIDED, RANGES, Defaults, Resolved
+from ovconvert.runtime.request import DECIDED, PROFILES, RANGES, WORDS, Defaults, Resolved
 
 PACKAGE = {"num_beams": 1, "repetition_penalty": 1.0, "do_sample": False, "segment_tokens": 24}
 ORIGINAL = {field.name: field.default for field in fields(Defaults)}
@@ -61,7 +61,7 @@ def test_ranges_hold_for_what_the_package_says_too() -> None:
 def undeclared(request: type) -> list[str]:
     """Return what a package may decide without a request leaving it open, or without the help telling the original's."""
     declared = {field.name: field for field in options.read(request)}
-    shown = ORIGINAL | {"do_sample": "yes"}
+    shown = ORIGINAL | {"do_sample": "yes", "guidance_interval": "0.0,1.0"}
     return [
         name
         for name in ORIGINAL
@@ -73,8 +73,31 @@ def undeclared(request: type) -> list[str]:
 
 def test_all_that_a_package_may_decide_is_open_and_tells_the_originals() -> None:
     assert undeclared(Request) == []
-    ranged = {name for name, _, _ in RANGES}
-    assert {name for name, value in ORIGINAL.items() if not isinstance(value, bool)} <= ranged
+    checked = {name for name, _, _ in RANGES} | set(WORDS) | {"guidance_interval"}
+    assert {name for name, value in ORIGINAL.items() if not isinstance(value, bool)} <= checked
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"solver": "rk4"}, "solver is 'rk4'; allowed: euler, midpoint, ab2, dpm"),
+        ({"latents": "third-pass"}, "latents is 'third-pass'; allowed: second-pass, step"),
+        ({"guidance_interval": (0.5,)}, "guidance_interval is .0.5.; allowed: two times from 0 to 1"),
+        ({"guidance_interval": (0.6, 0.2)}, "guidance_interval"),
+        ({"sway": -1.5}, "sway is -1.5; allowed: -1.0 to 1.0"),
+    ],
+)
+def test_what_the_solver_cannot_be_told(given: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        Request(**given)
+
+
+def test_a_profile_holds_before_the_package_and_after_what_is_given() -> None:
+    fast = Request(profile="fast", steps=3).resolved(PACKAGE | {"steps": 10, "solver": "midpoint"})
+    assert (fast.num_beams, fast.steps, fast.solver) == (1, 3, PROFILES["fast"]["solver"])
+    assert fast.repetition_penalty == PACKAGE["repetition_penalty"]  # of which the profile says nothing
+    assert Request().resolved({"solver": "midpoint"}).solver == "midpoint"
+    assert set(PROFILES["fast"]) <= DECIDED
 
 
 def test_the_guard_can_fail() -> None:

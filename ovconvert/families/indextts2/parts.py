@@ -44,7 +44,9 @@ DIMS: dict[str, Dim] = {
     "target_length": Dim(34, (15, 53, 44)),
     "mel_frames": Dim(24, (9, 33, 61)),
     "guidance_branches": Dim(2, (1, 2, 2)),
+    "guidance_outputs": Dim(2, (1, 1, 2)),
 }
+GUIDANCE = {1: [[1.0]], 2: [[1.7, -0.7], [1.0, -1.0]]}  # branches -> weights of theirs, a row per output
 
 Shapes = Mapping[str, tuple[int, ...]]
 Ports = tuple[Port, ...]
@@ -84,7 +86,7 @@ def _estimator_example(config: dit.DiTConfig, sizes: Sizes, rng: np.random.Gener
     return {
         "t": rng.uniform(0.0, 0.96, 1).astype(np.float32),
         "branch_mask": np.array([1.0, 0.0], np.float32)[:branches],
-        "branch_weights": np.array([1.7, -0.7] if branches == 2 else [1.0], np.float32),
+        "branch_weights": np.array(GUIDANCE[branches], np.float32)[: sizes["guidance_outputs"]],
     }
 
 
@@ -313,9 +315,9 @@ FLOW_ESTIMATOR = Part(
             ("style", (1, config.style)),
             ("mu", (1, "mel_frames", config.content)),
             ("branch_mask", ("guidance_branches",)),
-            ("branch_weights", ("guidance_branches",)),
+            ("branch_weights", ("guidance_outputs", "guidance_branches")),
         ),
-        _floats(("velocity", (1, config.mel, "mel_frames"))),
+        _floats(("velocity", ("guidance_outputs", config.mel, "mel_frames"))),
     ),
     example=_estimator_example,
     keep_fp=("estimator.final_layer.*", "estimator.conv2.*"),

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ovconvert.runtime.cache import Step, open_step
-from ovconvert.runtime.decode import Sampling, generate
+from ovconvert.runtime.decode import Generation, Sampling, generate
 from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.guidance import Guided
 from ovconvert.runtime.programs.indextts2.texts import Segment
 from ovconvert.runtime.programs.indextts2.voices import Voice
 from ovconvert.runtime.request import Resolved
 from ovconvert.runtime.resize import nearest_index
-from ovconvert.runtime.solve import initial_noise, solve_euler, uniform_times
+from ovconvert.runtime.solve import initial_noise, solve, sway_times
 from ovconvert.runtime.speech import Chunk
 
 PLACEHOLDER = 1  # the id that stands for each prefix position in the history of the repetition penalty (section 11)
@@ -30,6 +31,7 @@ class Synthesis:
         self._engine = engine
         self._settings = settings
         self._step: Step = open_step(engine, "decoder")
+        self._decoded = engine.manifest.has("semantic_decoder")  # 2.5: content comes from the codes alone
 
     def chunks(
         self,
@@ -45,30 +47,32 @@ class Synthesis:
         for number, segment in enumerate(segments):
             rng = np.random.default_rng([request.seed, number])
             prefix = self._prefix(segment, voice, emotion)
-            codes, finished = self._decode(prefix, request, rng, on_progress)
-            samples = self._voiced(prefix, codes, voice, request, rng, on_progress)
-            yield Chunk(samples, rate, segment.text, len(codes), silence, finished)
+            generation = self._decode(prefix, request, rng, on_progress)
+            samples = self._voiced(prefix, generation, voice, request, rng, on_progress)
+            yield Chunk(samples, rate, segment.text, len(generation.codes), silence, generation.finished)
 
     def render(
         self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
     ) -> np.ndarray:
         """Return the audio (samples,) of given codes (n,), as if the decoder had chosen them for `segment`."""
         rng = np.random.default_rng([request.seed, 0])
-        return self._voiced(self._prefix(segment, voice, emotion), codes, voice, request, rng, lambda *progress: None)
+        given = Generation(codes, 0.0, True, np.zeros_like(codes))
+        return self._voiced(self._prefix(segment, voice, emotion), given, voice, request, rng, lambda *progress: None)
 
     def _voiced(
         self,
         prefix: np.ndarray,
-        codes: np.ndarray,
+        generation: Generation,
         voice: Voice,
         request: Resolved,
         rng: np.random.Generator,
         on_progress: Report,
     ) -> np.ndarray:
-        """Return the audio (samples,) of codes (n,) behind `prefix`."""
+        """Return the audio (samples,) of the codes drawn after `prefix`."""
+        codes = generation.codes
         if not len(codes):
             return np.zeros(0, np.float32)
-        content = self._content(prefix, codes)
+        content = self._content(prefix, generation)
         condition = self._condition(content, len(codes), request.speed)
         mel = self._solve(condition, voice, request, rng, on_progress)
         return self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1)
@@ -87,10 +91,8 @@ class Synthesis:
         ids = {"codes": codes.astype(np.int64), "position_ids": positions.astype(np.int64)}
         return self._engine.run("speech_embeddings", **ids)["inputs_embeds"]
 
-    def _decode(
-        self, prefix: np.ndarray, request: Resolved, rng: np.random.Generator, on_progress: Report
-    ) -> tuple[np.ndarray, bool]:
-        """Return (codes (n,) without the stop token, whether the model stopped by itself)."""
+    def _decode(self, prefix: np.ndarray, request: Resolved, rng: np.random.Generator, on_progress: Report) -> Generation:
+        """Return the codes (n,) without the stop token, and with them the states that drew them, if they are wanted."""
         start, stop = self._settings["start_speech"], self._settings["stop_speech"]
         # the position table of the model is an upper limit of its own
         limit = min(request.max_new_tokens, self._settings["speech_positions"] - 1 - SKIPPED)
@@ -105,11 +107,13 @@ class Synthesis:
             max_new_tokens=limit,
         )
 
+        skipped = SKIPPED if request.positions == "original" else 0
+
         def embed(codes: np.ndarray, position: int) -> np.ndarray:
-            return self._embed(codes, np.full(codes.shape, position + 1 + SKIPPED))
+            return self._embed(codes, np.full(codes.shape, position + 1 + skipped))
 
         first = self._embed(np.array([[start]]), np.zeros((1, 1)))
-        generation = generate(
+        return generate(
             _Decoder(self._step),
             np.concatenate([prefix, first], 1),
             embed,
@@ -117,18 +121,18 @@ class Synthesis:
             eos_token_id=stop,
             history=[PLACEHOLDER] * prefix.shape[1] + [start],
             rng=rng,
+            keep_hidden=request.latents == "step" and not self._decoded,
             on_token=lambda count: on_progress("decoder", count, limit),
         )
-        codes = np.asarray(generation.codes, np.int64)
-        ends = np.flatnonzero(codes == stop)
-        return (codes[: ends[0]], True) if len(ends) else (codes, generation.finished)
 
-    def _content(self, prefix: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    def _content(self, prefix: np.ndarray, generation: Generation) -> np.ndarray:
         """Return the content features (1, frames, width) of codes: with their latents in 2.0, decoded in 2.5."""
-        row = codes[None]
-        if self._engine.manifest.has("semantic_decoder"):
+        row = generation.codes[None]
+        if self._decoded:
             return self._engine.run("semantic_decoder", codes=row)["content"]
-        return self._engine.run("latent_projector", latent=self._latents(prefix, codes), codes=row)["content"]
+        hidden = generation.hidden
+        latent = self._latents(prefix, generation.codes) if hidden is None else hidden[None]
+        return self._engine.run("latent_projector", latent=latent, codes=row)["content"]
 
     def _latents(self, prefix: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Return the state (1, codes, width) that predicts each code, from a second pass over all of them (section 10.4)."""
@@ -149,27 +153,24 @@ class Synthesis:
         self, condition: np.ndarray, voice: Voice, request: Resolved, rng: np.random.Generator, on_progress: Report
     ) -> np.ndarray:
         """Return the mel (1, bands, frames) of `condition` (1, frames, width) in the voice (section 13.2)."""
-        heard = voice.mel.shape[2]
-        prompt = np.zeros((1, voice.mel.shape[1], heard + condition.shape[1]), np.float32)
-        prompt[:, :, :heard] = voice.mel
-        strength = request.guidance
-        mask, weights = ([1.0, 0.0], [1.0 + strength, -strength]) if strength else ([1.0], [1.0])
-        constant = {
-            "prompt": prompt,
-            "mu": np.concatenate([voice.prompt, condition], 1),
-            "style": voice.style,
-            "branch_mask": np.array(mask, np.float32),
-            "branch_weights": np.array(weights, np.float32),
-        }
+        mel_settings = self._settings["mel"]
+        most = round(request.prompt_seconds * mel_settings["sample_rate"] / mel_settings["hop_length"])
+        heard_mel, heard_content = voice.mel[:, :, -most:], voice.prompt[:, -most:]
+        heard = heard_mel.shape[2]
+        prompt = np.zeros((1, heard_mel.shape[1], heard + condition.shape[1]), np.float32)
+        prompt[:, :, :heard] = heard_mel
+        constant = {"prompt": prompt, "mu": np.concatenate([heard_content, condition], 1), "style": voice.style}
 
-        def velocity(x: np.ndarray, t: float) -> np.ndarray:
-            moment = np.array([t], np.float32)
-            return self._engine.run("flow_estimator", x=x, t=moment, **constant)["velocity"]
+        def branches(x: np.ndarray, t: float, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
+            asked = {"x": x, "t": np.array([t], np.float32), "branch_mask": mask, "branch_weights": weights}
+            return self._engine.run("flow_estimator", **asked, **constant)["velocity"]
 
-        mel = solve_euler(
-            velocity,
+        start, end = request.guidance_interval
+        mel = solve(
+            request.solver,
+            Guided(branches, request.guidance, (start, end), request.guidance_every),
             initial_noise(rng, prompt.shape),
-            uniform_times(request.steps),
+            sway_times(request.steps, request.sway),
             heard,
             on_step=lambda step: on_progress("flow_estimator", step, request.steps),
         )
