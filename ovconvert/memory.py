@@ -1,4 +1,4 @@
-"""Peak resident memory of this process, measured by the kernel."""
+"""Resident memory of this process, as the kernel counts it: its peak, and its share of what is shared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gc
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
+ROLLUP = Path("/proc/self/smaps_rollup")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
 
@@ -28,3 +29,12 @@ def peak_bytes() -> int | None:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def proportional_bytes() -> int | None:
+    """Return the resident size now, pages shared with other processes counted in part (PSS); None where unknown."""
+    try:
+        text = ROLLUP.read_text()
+    except OSError:
+        return None
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")) or None

@@ -105,6 +105,14 @@ VERBS = (
         fault=ParityError,
     ),
     Verb(
+        "benchmark",
+        "ovconvert.judges.benchmark",
+        "Measure a package, in turns with others.",
+        reads="package",
+        makes="report",
+        source=("package",),
+    ),
+    Verb(
         "speak",
         "ovconvert.speak",
         "Turn text into a WAV with a package.",

@@ -1,0 +1,1 @@
+"""How things are measured: in turns, each in a process of its own, with every figure kept."""

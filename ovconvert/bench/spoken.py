@@ -1,0 +1,61 @@
+"""One utterance, timed: what of it the user waits for, and where the time went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from ovconvert.bench.reading import Reading
+from ovconvert.bench.watch import Call
+from ovconvert.package import Manifest
+from ovconvert.runtime.speech import Speech
+
+WHOLE = "end to end"
+REST = "between the graphs"
+PERCENTILES = (50, 90, 99)
+
+
+def readings(case: str, speech: Speech, seconds: float, calls: Sequence[Call], manifest: Manifest) -> Iterator[Reading]:
+    """Yield the figures of an utterance that took `seconds` in all and made `calls`."""
+    yield Reading(WHOLE, case, "seconds in all", seconds, "s", "lower")
+    yield Reading(WHOLE, case, "seconds to first audio", speech.first_audio_seconds, "s", "lower")
+    yield Reading(WHOLE, case, "audio", speech.audio_seconds, "s")
+    if speech.audio_seconds:
+        yield Reading(
+            WHOLE, case, "RTF", seconds / speech.audio_seconds, "s/s", "lower", "seconds of work per second of audio"
+        )
+    steps = {packed.component.name for packed in manifest.components if packed.component.cache is not None}
+    for name in sorted(steps & {call.name for call in calls}):
+        yield from _tokens(name, case, [call for call in calls if call.name == name])
+    yield from _parts(case, seconds, calls)
+
+
+def _tokens(name: str, case: str, calls: Sequence[Call]) -> Iterator[Reading]:
+    """Yield how long a token took: from the end of one step to the end of the next, sampling and embedding included."""
+    pairs = [(before, now) for before, now in pairwise(calls) if now.positions == 1]
+    if not pairs:
+        return
+    whole = np.array([1000 * (now.ended - before.ended) for before, now in pairs])
+    inside = np.array([1000 * now.seconds for _, now in pairs])
+    yield Reading(name, case, "tokens", len(pairs), "")
+    for percent in PERCENTILES:
+        detail = f"of {len(pairs)} tokens, sampling included"
+        value = float(np.percentile(whole, percent))
+        yield Reading(name, case, f"per token, P{percent}", value, "ms", "lower", detail)
+    yield Reading(name, case, "per step, P50", float(np.median(inside)), "ms", "lower", "the graph alone")
+
+
+def _parts(case: str, seconds: float, calls: Sequence[Call]) -> Iterator[Reading]:
+    """Yield seconds, share and number of calls of every component, and what is left between them."""
+    counts = Counter(call.name for call in calls)
+    for name, count in counts.items():
+        spent = sum(call.seconds for call in calls if call.name == name)
+        yield Reading(name, case, "seconds", spent, "s", "lower")
+        yield Reading(name, case, "share", 100 * spent / seconds, "%")
+        yield Reading(name, case, "calls", count, "")
+    rest = max(seconds - sum(call.seconds for call in calls), 0.0)
+    yield Reading(REST, case, "seconds", rest, "s", "lower")
+    yield Reading(REST, case, "share", 100 * rest / seconds, "%")

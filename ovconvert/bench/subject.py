@@ -1,0 +1,94 @@
+"""What competes: a package with an engine and settings, and how its program is opened."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ovconvert.bench.variants import Variant
+from ovconvert.bench.watch import Watched
+from ovconvert.errors import UsageError
+from ovconvert.runtime.request import Request
+
+if TYPE_CHECKING:
+    from ovconvert.runtime.speech import SpeechProgram
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One competitor. `label` is what reports call it, "" for the package that the report is about."""
+
+    label: str
+    package: Path
+    request: Request
+    engine: str = "openvino"
+    checkpoint: Path | None = None
+    threads: int | None = None
+    variant: Variant = field(default_factory=Variant)
+
+    @property
+    def opening(self) -> tuple[object, ...]:
+        """Return what decides how the engine is opened; the request does not."""
+        options = tuple(sorted(self.variant.runtime_options.items()))
+        return self.package, self.engine, self.checkpoint, _threads(self), self.variant.form, options
+
+    @property
+    def asked(self) -> Request:
+        """Return the request as the variant changes it."""
+        return dataclasses.replace(self.request, **self.variant.request)
+
+
+def open_engine(subject: Subject, cache_dir: Path | None = None) -> Watched:
+    """Return the engine of a subject, watched. Only OpenVINO keeps compiled graphs in `cache_dir`."""
+    engine = ENGINES[subject.engine](subject, cache_dir)
+    engine.manifest = subject.variant.apply(engine.manifest)
+    return Watched(engine)
+
+
+def open_program(watched: Watched) -> SpeechProgram:
+    """Return a program on an engine, one that remembers no voice yet."""
+    program: SpeechProgram = import_module(f"ovconvert.runtime.programs.{watched.manifest.family}").Program(watched)
+    return program
+
+
+def _threads(subject: Subject) -> int | None:
+    return subject.variant.threads or subject.threads
+
+
+def _openvino(subject: Subject, cache_dir: Path | None) -> Any:
+    from ovconvert.runtime.engine import Engine
+
+    return Engine(subject.package, threads=_threads(subject), cache_dir=cache_dir)
+
+
+def _pytorch(subject: Subject, cache_dir: Path | None) -> Any:
+    from ovconvert.baselines.pytorch import TorchEngine
+
+    if subject.checkpoint is None:
+        raise UsageError("the baseline pytorch needs the checkpoint that the package was made from; give it with --model")
+    return TorchEngine(subject.checkpoint, subject.package, threads=_threads(subject), as_published=True)
+
+
+def _onnxruntime(subject: Subject, cache_dir: Path | None) -> Any:
+    from ovconvert.baselines.onnxruntime import OnnxEngine
+
+    return OnnxEngine(subject.package, threads=_threads(subject), int8=False)
+
+
+def _onnxruntime_int8(subject: Subject, cache_dir: Path | None) -> Any:
+    from ovconvert.baselines.onnxruntime import OnnxEngine
+
+    return OnnxEngine(subject.package, threads=_threads(subject), int8=True)
+
+
+ENGINES: dict[str, Callable[[Subject, Path | None], Any]] = {
+    "openvino": _openvino,
+    "pytorch": _pytorch,
+    "onnxruntime": _onnxruntime,
+    "onnxruntime-int8": _onnxruntime_int8,
+}
+BASELINES = tuple(name for name in ENGINES if name != "openvino")

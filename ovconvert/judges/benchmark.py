@@ -1,0 +1,245 @@
+"""Measure a package: end to end and component by component, in turns with others, with intervals and raw samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from ovconvert import package
+from ovconvert.bench import limits, rows
+from ovconvert.bench.measure import Findings, Plan, measure
+from ovconvert.bench.reading import Table
+from ovconvert.bench.spoken import WHOLE
+from ovconvert.bench.subject import BASELINES, Subject
+from ovconvert.bench.texts import Text, of_file, shipped
+from ovconvert.bench.variants import ADDITIONS, Variant, cumulative
+from ovconvert.errors import UsageError
+from ovconvert.options import Progress, option, silent
+from ovconvert.package import Manifest
+from ovconvert.report import Measurement, Report
+from ovconvert.runtime.request import Request
+
+JUDGE = "benchmark"
+AGAINST = "against"
+RECORDINGS = (".wav", ".flac", ".ogg", ".mp3")
+NEEDS = {"pytorch": ("torch",), "onnxruntime": ("onnxruntime",), "onnxruntime-int8": ("onnxruntime", "onnx")}
+
+
+@dataclass(frozen=True)
+class Options(Request):
+    """A request, the texts, what the package is measured against, and how often."""
+
+    text: str = option("", "Text to speak, instead of the shipped ones.")
+    text_file: Path | None = option(None, "File with the texts to speak, UTF-8, one a line.")
+    rounds: int = option(10, "Rounds; in each, every competitor has its turn once.")
+    loads: int = option(3, "Fresh processes that measure loading and compiling; 0 leaves that out.")
+    baseline: tuple[str, ...] = option((), "Other engines to measure in turns, comma-separated.", choices=BASELINES)
+    model: Path | None = option(None, "Checkpoint that the package was made from, for the baseline pytorch.")
+    against: Path | None = option(None, "Another package to measure in turns.")
+    ablation: bool = option(False, "Also measure the settings one by one, from the plain form to the full set.")
+    threads: tuple[int, ...] = option(
+        (),
+        "Threads of the engines; of several, the first is for everything, the others for scaling (default: the engine's).",
+    )
+    reference_seconds: tuple[float, ...] = option((), "Also measure with the reference recording cut to these lengths.")
+    components: bool = option(True, "Also run every component alone.")
+    golden_sizes: bool = option(False, "Run components alone also at the sizes of their golden tensors.")
+    contexts: tuple[int, ...] = option((), "Positions in a step's cache when it runs alone (default: as in the texts).")
+
+
+def requires(package_dir: Path, options: Options) -> list[str]:
+    """Return what is wrong with the options: numbers, texts, a voice, and what the baselines need."""
+    manifest = package.load(package_dir)
+    checks = [
+        ("rounds", options.rounds, 1),
+        ("loads", options.loads, 0),
+        *(("threads", count, 1) for count in options.threads),
+        *(("contexts", count, 1) for count in options.contexts),
+    ]
+    problems = [f"{name} {value}: at least {least}" for name, value, least in checks if value < least]
+    problems += _text_problems(options)
+    if needs_voice(manifest) and voice_of(package_dir, options) is None:
+        problems.append("no voice: give a reference recording with --voice; the package holds none")
+    if options.voice is not None and not options.voice.is_file():
+        problems.append(f"voice {options.voice}: no such file")
+    if "pytorch" in options.baseline and options.model is None:
+        problems.append("the baseline pytorch needs the checkpoint that the package was made from: give it with --model")
+    for name in options.baseline:
+        missing = [module for module in NEEDS[name] if find_spec(module) is None]
+        if missing:
+            problems.append(
+                f"the baseline {name} needs {', '.join(missing)}; install the extra: pip install 'ovconvert[dev]'"
+            )
+    return problems
+
+
+def run(package_dir: Path, options: Options, progress: Progress = silent) -> Report:
+    """Return what the package takes, and how it compares with every competitor that the options name.
+
+    Raises what the program of a package raises for a text or a voice that it cannot take.
+    """
+    manifest = package.load(package_dir)
+    main = _subject("", package_dir, options)
+    variants, notes = _variants(manifest, options)
+    plain = [_subject(name, package_dir, options, engine=name) for name in options.baseline]
+    plain += [_subject(AGAINST, options.against, options)] if options.against else []
+    varied = [dataclasses.replace(main, label=variant.name, variant=variant) for variant in variants]
+    subjects = (main, *plain, *varied)
+    findings = measure(_plan(subjects, options, whole=("", *(subject.label for subject in plain))), progress)
+    found = [*_size_rows(package_dir), *_rows(findings, "")]
+    for subject in plain:
+        found += [*_rows(findings, subject.label), *_ratios(findings, subject.label)]
+    for subject in varied:
+        found += [*_variant_rows(findings, subject), *_ratios(findings, subject.label, only=WHOLE)]
+    found += rows.rows(findings.speech[limits.MACHINE], findings.rounds)
+    return _report(package_dir, options, findings, found, notes)
+
+
+def measure_pair(base: Path, new: Path, options: Options, progress: Progress = silent) -> tuple[Report, Report]:
+    """Return the reports of two packages that were measured in turns: sample i of both is of one round, `run` is the same.
+
+    Baselines and variants are left out. Raises as `run` does.
+    """
+    subjects = (_subject("base", base, options), _subject("new", new, options))
+    findings = measure(_plan(subjects, options, whole=("base", "new")), progress)
+    first, second = (
+        _report(place, options, findings, [*_size_rows(place), *_rows(findings, label, shown="")], ())
+        for label, place in (("base", base), ("new", new))
+    )
+    return first, second
+
+
+def needs_voice(manifest: Manifest) -> bool:
+    """Tell whether a package hears a recording before it speaks."""
+    return any(packed.component.role == "frontend" for packed in manifest.components)
+
+
+def voice_of(package_dir: Path, options: Options) -> Path | None:
+    """Return the reference recording: the one that is given, else the first that the package holds, None if it has none."""
+    held = sorted(path for path in (package_dir / package.ASSETS).rglob("*") if path.suffix.lower() in RECORDINGS)
+    return options.voice or next(iter(held), None)
+
+
+def texts_of(options: Options) -> tuple[Text, ...]:
+    """Return the texts to speak. Raises UsageError if there are none."""
+    if options.text_file:
+        return of_file(options.text_file)
+    return (Text("given", options.text),) if options.text else shipped(options.language)
+
+
+def _text_problems(options: Options) -> list[str]:
+    if options.text and options.text_file:
+        return ["give either --text or --text-file"]
+    try:
+        texts_of(options)
+    except UsageError as error:
+        return [str(error)]
+    return []
+
+
+def _subject(label: str, place: Path, options: Options, engine: str = "openvino") -> Subject:
+    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Request)}
+    request = Request(**{**asked, "voice": voice_of(place, options)})
+    threads = options.threads[0] if options.threads else None
+    return Subject(label, place, request, engine=engine, checkpoint=options.model, threads=threads)
+
+
+def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...]) -> Plan:
+    return Plan(
+        subjects=subjects,
+        texts=texts_of(options),
+        rounds=options.rounds,
+        loads=options.loads,
+        components=options.components,
+        golden=options.golden_sizes,
+        contexts=options.contexts,
+        seed=options.seed,
+        whole=frozenset(whole),
+    )
+
+
+def _variants(manifest: Manifest, options: Options) -> tuple[list[Variant], list[str]]:
+    """Return what is varied, and a note for every step of the ablation that the package cannot take."""
+    found = [Variant(f"{count} threads", threads=count) for count in options.threads[1:]]
+    found += [
+        Variant(f"reference of {seconds:g} s", request={"max_reference_seconds": seconds}, exact=False)
+        for seconds in options.reference_seconds
+    ]
+    added = cumulative(ADDITIONS) if options.ablation else ()
+    impossible = [variant for variant in added if not variant.possible(manifest)]
+    notes = [f"ablation: {variant.name!r} left out, the package has no form {variant.form!r}" for variant in impossible]
+    return [*found, *(variant for variant in added if variant not in impossible)], notes
+
+
+def _rows(findings: Findings, label: str, shown: str | None = None) -> Iterator[Measurement]:
+    """Yield all rows of a competitor, under the name `shown` or else its label."""
+    name = label if shown is None else shown
+    yield from rows.rows(findings.speech[label], findings.rounds, name)
+    if label in findings.alone:
+        yield from rows.rows(findings.alone[label], findings.rounds, name)
+        machine = findings.alone[limits.MACHINE]
+        for row in limits.limit_rows(findings.works.get(label, {}), findings.alone[label], machine, findings.rounds):
+            yield dataclasses.replace(row, subject=rows.labelled(row.subject, name))
+    if label in findings.loading:
+        yield from rows.rows(findings.loading[label], findings.loads, name)
+
+
+def _variant_rows(findings: Findings, subject: Subject) -> Iterator[Measurement]:
+    """Yield what the user notices of a variant: the utterance as a whole, and memory."""
+    remark = "" if subject.variant.exact else "another algorithm: other audio"
+    for row in rows.rows(findings.speech[subject.label], findings.rounds):
+        if row.subject in (WHOLE, "process"):
+            detail = "; ".join(text for text in (row.detail, remark) if text)
+            yield dataclasses.replace(row, subject=rows.labelled(row.subject, subject.label), detail=detail)
+
+
+def _ratios(findings: Findings, label: str, only: str = "") -> Iterator[Measurement]:
+    for tables, number in (
+        (findings.speech, findings.rounds),
+        (findings.alone, findings.rounds),
+        (findings.loading, findings.loads),
+    ):
+        if label in tables and "" in tables:
+            base: Table = tables[""]
+            yield from (row for row in rows.ratios(base, tables[label], number, label) if not only or row.subject == only)
+
+
+def _size_rows(package_dir: Path) -> Iterator[Measurement]:
+    """Yield what the package takes on disk: all of it, what a deployment needs, and each component."""
+    manifest = package.load(package_dir)
+    sizes = {name: (package_dir / name).stat().st_size for name in manifest.files}
+    graphs = {
+        packed.component.name: {name for graph in packed.graphs.values() for name in (graph.xml, graph.bin)}
+        for packed in manifest.components
+    }
+    needed = {name for names in graphs.values() for name in names}
+    needed |= {name for name in sizes if name.startswith(f"{package.ASSETS}/")}
+    for case, names in (("all files", set(sizes)), ("graphs and assets", needed)):
+        yield Measurement("package", case, "size on disk", sum(sizes[name] for name in names) / 1e6, "MB", better="lower")
+    for component, names in graphs.items():
+        size = sum(sizes[name] for name in names) / 1e6
+        yield Measurement(component, "all forms", "size on disk", size, "MB", better="lower")
+
+
+def _report(
+    place: Path, options: Options, findings: Findings, found: list[Measurement], notes: list[str] | tuple[str, ...]
+) -> Report:
+    given = {
+        field.name: str(value) if isinstance(value, Path) else value
+        for field in dataclasses.fields(options)
+        if (value := getattr(options, field.name)) not in (None, (), "", field.default)
+    }
+    settings = next(iter(findings.settings.values()))
+    return Report(
+        JUDGE,
+        str(place),
+        findings.machine,
+        tuple(found),
+        {**settings, **given, "rounds": options.rounds, "loads": options.loads},
+        (*findings.notes, *notes),
+        run=findings.run,
+        disturbances=findings.disturbances,
+    )

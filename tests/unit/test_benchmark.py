@@ -1,0 +1,253 @@
+"""The judge: what it asks for, whom it lets compete, and which rows it draws from what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ovconvert import package
+from ovconvert.bench import limits, measure, rows
+from ovconvert.bench.alone import Alone
+from ovconvert.bench.measure import Findings, Plan
+from ovconvert.bench.reading import Reading, Table
+from ovconvert.bench.texts import SHIPPED, of_file, shipped
+from ovconvert.errors import UsageError
+from ovconvert.judges import benchmark
+from ovconvert.judges.benchmark import Options
+from ovconvert.machine import describe
+from ovconvert.package import Graph, Manifest, PackedComponent
+from ovconvert.report import Measurement, Report, from_json, to_json
+from ovconvert.roofline.count import Work
+from ovconvert.spec import CacheSpec, Component, Port
+
+ROUNDS = 8
+MACHINE = describe(versions={})
+
+
+@pytest.fixture
+def package_dir(tmp_path: Path) -> Path:
+    """A package that hears a voice and has a step; its files are empty but sealed."""
+    place = tmp_path / "package"
+    place.mkdir()
+    for name in ("ear.xml", "ear.bin", "step.xml", "step.bin", "golden.npz"):
+        (place / name).write_bytes(b"x" * 1000)
+    port = (Port("x", "float32", (1, "n")),)
+    components = (
+        PackedComponent(
+            Component("ear", "frontend", port, port), "fp32", {"plain": Graph("ear.xml", "ear.bin")}, "golden.npz"
+        ),
+        PackedComponent(
+            Component("decoder", "step", port, port, CacheSpec(1, 1, 1)),
+            "fp32",
+            {form: Graph("step.xml", "step.bin") for form in ("stateful", "with_past")},
+            "golden.npz",
+        ),
+    )
+    package.save(Manifest("made_up", "", 100, {}, components, package.seal(place), {}), place)
+    return place
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    path = tmp_path / "voice.wav"
+    path.write_bytes(b"RIFF")
+    return path
+
+
+def table(value: float, rounds: int = ROUNDS, metric: str = "RTF") -> Table:
+    """A table whose figures drift with the rounds."""
+    made = Table()
+    for number in range(rounds):
+        readings = [Reading("end to end", "short", metric, value * (1 + number), "s/s", "lower")]
+        readings.append(Reading("decoder", "short", "seconds", value * (1 + number), "s", "lower"))
+        made.add(number, readings)
+    return made
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Plan]:
+    """Nothing is measured: every competitor takes as many seconds as its place. Returns the plan that was to be measured."""
+    plans: list[Plan] = []
+
+    def fake(plan: Plan, progress: Any) -> Findings:
+        plans.append(plan)
+        found = Findings("run-1", MACHINE, plan.rounds, plan.loads)
+        for place, subject in enumerate(plan.subjects, 1):
+            found.speech[subject.label] = table(float(place))
+            found.settings[subject.label] = {"num_beams": 3}
+        found.speech[limits.MACHINE] = Table()
+        found.disturbances = ("others used a core",)
+        found.notes = ("a note",)
+        return found
+
+    monkeypatch.setattr(benchmark, "measure", fake)
+    return lambda: plans[-1]
+
+
+def test_everything_that_is_wrong_is_said_at_once(package_dir: Path, tmp_path: Path) -> None:
+    options = Options(rounds=0, threads=(0,), text="a", text_file=tmp_path, baseline=("pytorch",))
+    problems = benchmark.requires(package_dir, options)
+    for said in ("rounds 0", "threads 0", "either --text or --text-file", "--voice", "--model"):
+        assert any(said in problem for problem in problems), (said, problems)
+
+
+def test_nothing_is_wrong_with_a_voice(package_dir: Path, voice: Path) -> None:
+    assert benchmark.requires(package_dir, Options(voice=voice)) == []
+    assert "no such file" in benchmark.requires(package_dir, Options(voice=voice.with_name("x.wav")))[0]
+
+
+def test_a_package_may_hold_a_voice(package_dir: Path) -> None:
+    held = package_dir / package.ASSETS / "voices" / "a.wav"
+    held.parent.mkdir(parents=True)
+    held.write_bytes(b"RIFF")
+    assert benchmark.requires(package_dir, Options()) == []
+    assert benchmark.voice_of(package_dir, Options()) == held
+
+
+def test_a_baseline_that_is_not_installed(package_dir: Path, voice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
+    (problem,) = benchmark.requires(package_dir, Options(voice=voice, baseline=("onnxruntime",)))
+    assert "onnxruntime needs onnxruntime" in problem
+
+
+def test_shipped_texts_grow() -> None:
+    for texts in SHIPPED.values():
+        lengths = [len(text.text) for text in texts]
+        assert len(texts) == 3 and lengths == sorted(lengths)
+    assert shipped("auto") == SHIPPED["en"]
+    with pytest.raises(UsageError, match="no texts in 'xx'"):
+        shipped("xx")
+
+
+def test_texts_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("One, two.\n\nThree.\n", encoding="utf-8")
+    assert [(text.name, text.text) for text in of_file(path)] == [("text 1", "One, two."), ("text 2", "Three.")]
+    path.write_text("\n")
+    with pytest.raises(UsageError, match="is empty"):
+        of_file(path)
+
+
+def test_every_competitor_has_rows_and_ratios(package_dir: Path, voice: Path, measured: Callable[[], Plan]) -> None:
+    options = Options(
+        voice=voice, rounds=ROUNDS, baseline=("onnxruntime",), against=package_dir, threads=(1, 2), num_beams=1
+    )
+    report = benchmark.run(package_dir, options)
+    plan = measured()
+    assert [subject.label for subject in plan.subjects] == ["", "onnxruntime", "against", "2 threads"]
+    assert plan.whole == {"", "onnxruntime", "against"}
+    assert [subject.variant.threads or subject.threads for subject in plan.subjects] == [1, 1, 1, 2]
+    assert all(subject.asked.num_beams == 1 and subject.asked.voice == voice for subject in plan.subjects)
+    found = {(row.subject, row.metric): row for row in report.rows}
+    assert found["end to end", "RTF"].samples == tuple(float(1 + number) for number in range(ROUNDS))
+    assert found["end to end (onnxruntime)", "RTF"].samples[0] == 2.0
+    ratio = found["end to end", "RTF: times better than onnxruntime"]
+    assert ratio.samples == (2.0,) * ROUNDS  # the drift of the rounds cancels
+    assert (ratio.low, ratio.high) == pytest.approx((2.0, 2.0))
+    assert found["decoder", "seconds: times better than against"].value == pytest.approx(3.0)
+    assert ("decoder", "seconds: times better than 2 threads") not in found  # of a variant the whole alone
+
+
+def test_the_report_says_how_it_was_made(package_dir: Path, voice: Path, measured: Callable[[], Plan]) -> None:
+    report = benchmark.run(package_dir, Options(voice=voice, rounds=ROUNDS, num_beams=1))
+    assert (report.run, report.disturbances, report.notes) == ("run-1", ("others used a core",), ("a note",))
+    assert report.options["num_beams"] == 1 and report.options["rounds"] == ROUNDS
+    assert from_json(to_json(report)).rows == report.rows
+    sizes = {(row.subject, row.case): row.value for row in report.rows if row.metric == "size on disk"}
+    assert sizes["package", "all files"] == pytest.approx(0.005)
+    assert sizes["package", "graphs and assets"] == pytest.approx(0.004)
+    assert sizes["ear", "all forms"] == pytest.approx(0.002)
+
+
+def test_an_ablation_leaves_out_what_the_package_lacks(package_dir: Path, voice: Path, measured: Callable[[], Plan]) -> None:
+    report = benchmark.run(package_dir, Options(voice=voice, rounds=ROUNDS, ablation=True, reference_seconds=(5.0,)))
+    labels = [subject.label for subject in measured().subjects]
+    assert labels[1:4] == ["reference of 5 s", "+ explicit cache", "+ cache in the model"]
+    assert any("'full_sequence'" in note for note in report.notes)
+    remarks = {row.subject: row.detail for row in report.rows if row.metric == "RTF"}
+    assert remarks["end to end (+ one beam)"] == "another algorithm: other audio"
+    assert remarks["end to end (+ explicit cache)"] == ""
+
+
+def test_a_pair_shares_its_run_and_the_names_of_its_rows(
+    package_dir: Path, voice: Path, measured: Callable[[], Plan]
+) -> None:
+    base, new = benchmark.measure_pair(package_dir, package_dir, Options(voice=voice, rounds=ROUNDS))
+    assert base.run == new.run == "run-1"
+    keys = [[(row.subject, row.case, row.metric) for row in report.rows] for report in (base, new)]
+    assert keys[0] == keys[1] and len(keys[0]) == len(set(keys[0]))
+    assert [report_rtf(report).samples[0] for report in (base, new)] == [1.0, 2.0]
+
+
+def report_rtf(report: Report) -> Measurement:
+    return next(row for row in report.rows if row.metric == "RTF")
+
+
+def test_the_part_of_the_limit_is_of_the_same_round(tmp_path: Path) -> None:
+    case = Alone("decoder", tmp_path, (("batch", 1),), 300)
+    alone, machine = Table(), Table()
+    for number in range(ROUNDS):
+        slow = 1.0 + number  # machine and component become slower together
+        alone.add(number, [Reading("decoder alone", case.case, "one call", 2.0 * slow, "ms", "lower")])
+        rates = [Reading("machine", "", "bandwidth", 20 / slow, "GB/s"), Reading("machine", "", "multiply rate", 1e9, "")]
+        machine.add(number, rates)
+    work = Work(flops=10, weight_bytes=20_000_000, activation_bytes=0, cache_bytes=0)
+    found = {row.metric: row for row in limits.limit_rows({case: work}, alone, machine, ROUNDS)}
+    assert found["limit"].samples[0] == pytest.approx(1.0)
+    assert found["part of the limit reached"].samples == pytest.approx((50.0,) * ROUNDS)
+    assert found["bytes"].value == 20.0
+
+
+class FakeWorker:
+    """Stands for a process; says which competitor it was opened for and what it was asked."""
+
+    pid = 1
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[str] = []
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        self.asked.append(method)
+        value = Reading("end to end", "short", "RTF", float(len(self.asked)), "s/s", "lower")
+        answers = {"turn": [value], "components": [value], "memory": [Reading("process", "", "peak RSS", 1.0, "MB")]}
+        return answers.get(method, {} if method == "settings" else [])
+
+
+def test_requests_of_one_engine_share_a_process_and_its_memory_is_told_once(
+    package_dir: Path, voice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import contextlib
+
+    opened: list[FakeWorker] = []
+
+    @contextlib.contextmanager
+    def fake(name: str, *arguments: Any) -> Iterator[FakeWorker]:
+        opened.append(FakeWorker(name))
+        yield opened[-1]
+
+    monkeypatch.setattr(measure, "worker", fake)
+    monkeypatch.setattr(limits, "probe", lambda threads: lambda: [Reading("machine", "", "bandwidth", 20.0, "GB/s")])
+    monkeypatch.setattr("ovconvert.bench.turns.SETTLE_SECONDS", 0.0)
+    options = Options(voice=voice, rounds=2, loads=0, ablation=True)
+    report = benchmark.run(package_dir, options)
+    # the package itself; explicit cache; cache in the model; cache in f16, with everything that only the request changes
+    assert [one.name for one in opened] == ["the package", "+ explicit cache", "+ cache in the model", "+ cache in f16"]
+    turns = [one.asked.count("turn") for one in opened]
+    assert turns[:3] == [2, 2, 2] and turns[3] > 2
+    assert opened[0].asked.count("components") == 2
+    told = {row.subject for row in report.rows if row.metric == "peak RSS"}
+    assert told == {"process"} | {f"process ({one.name})" for one in opened[1:]}
+    assert any("not counted" in note for note in report.notes)  # the warm-up
+    assert [one.asked[0] for one in opened] == ["warm_up"] * 4
+
+
+def test_options_hold_every_setting_of_a_request() -> None:
+    from ovconvert.runtime.request import Request
+
+    assert {field.name for field in dataclasses.fields(Request)} < {field.name for field in dataclasses.fields(Options)}
+    assert rows.labelled("decoder", "") == "decoder"
