@@ -96,9 +96,11 @@ class _Attention(nn.Module):
         self.wqkv = nn.Linear(config.width, 3 * self.width, bias=False)
         self.wo = nn.Linear(self.width, config.width, bias=False)
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor, wanted: int | None) -> Tensor:
         query, key, value = (split_heads(part, self.heads, self.head_dim) for part in self.wqkv(x).chunk(3, dim=-1))
         query, key = rotate(query, cosine, sine), rotate(key, cosine, sine)
+        if wanted is not None:
+            query = query[:, :, -wanted:]
         return self.wo(merge_heads(attention(query, key, value, scale=self.head_dim**-0.5), self.width))
 
 
@@ -123,8 +125,9 @@ class _Layer(nn.Module):
         if takes_skip:
             self.skip_in_linear = nn.Linear(2 * config.width, config.width)
 
-    def forward(self, x: Tensor, time: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x, time), cosine, sine)
+    def forward(self, x: Tensor, time: Tensor, cosine: Tensor, sine: Tensor, wanted: int | None = None) -> Tensor:
+        mixed = self.attention(self.attention_norm(x, time), cosine, sine, wanted)
+        x = mixed + (x if wanted is None else x[:, -wanted:])
         return x + self.feed_forward(self.ffn_norm(x, time))
 
 
@@ -136,13 +139,14 @@ class _Transformer(nn.Module):
         self.layers = nn.ModuleList(_Layer(config, index > self.middle) for index in range(config.depth))
         self.norm = _AdaptiveNorm(config.width)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, wanted: int | None) -> Tensor:
         cosine, sine = rotary(x.shape[1], self.head_dim, x.device)
         skips: list[Tensor] = []
         for index, layer in enumerate(self.layers):
             if index > self.middle:
                 x = layer.skip_in_linear(torch.cat((x, skips.pop()), dim=-1))
-            x = layer(x, time, cosine, sine)
+            # what the last layer makes of a frame, no other frame reads
+            x = layer(x, time, cosine, sine, wanted if index + 1 == len(self.layers) else None)
             if index < self.middle:
                 skips.append(x)
         return self.norm(x, time)
@@ -179,10 +183,12 @@ class _FinalLayer(nn.Module):
 
 
 class DiT(nn.Module):
-    """forward(x (B, 80, T), prompt_x (B, 80, T), t (B,), style (B, 192), mu (B, T, content)) -> velocity (B, 80, T).
+    """forward(x (B, 80, T), prompt_x (B, 80, T), t (B,), style (B, 192), mu (B, T, content), wanted) -> velocity (B, 80, N)
+    of the last N = `wanted` frames, of all T if None.
 
     Full attention over all T frames and reflect padding in the head: rows of a batch must have equal length, T at
-    least 3.
+    least 3. The head, a fifth of the work, sees `reach` frames to either side: frames further from the wanted ones are left
+    to the attention alone.
     """
 
     UNUSED: tuple[str, ...] = (
@@ -213,26 +219,36 @@ class DiT(nn.Module):
         self.res_projection = nn.Linear(width, out)
         self.final_layer = _FinalLayer(config)
         self.conv2 = nn.Conv1d(out, mel, 1)
+        self.reach = config.wavenet.layers * (config.wavenet.kernel // 2)
 
-    def forward(self, x: Tensor, prompt_x: Tensor, t: Tensor, style: Tensor, mu: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, prompt_x: Tensor, t: Tensor, style: Tensor, mu: Tensor, wanted: int | None = None
+    ) -> Tensor:
         time = self.t_embedder(t)
         x = x.transpose(1, 2)
         content = self.cond_projection(mu)
         styles = style[:, None].expand(-1, x.shape[1], -1)
         h = self.cond_x_merge_linear(torch.cat((x, prompt_x.transpose(1, 2), content, styles), dim=-1))
-        h = self.skip_linear(torch.cat((self.transformer(h, time), x), dim=-1))
+        if wanted is None:
+            h = self.transformer(h, time, None)
+        else:  # a slice that would begin before the first frame begins with it
+            h, x = self.transformer(h, time, wanted + self.reach), x[:, -(wanted + self.reach) :]
+        h = self.skip_linear(torch.cat((h, x), dim=-1))
         y = self.wavenet(self.conv1(h).transpose(1, 2), self.t_embedder2(t)[:, :, None]).transpose(1, 2)
-        y = self.final_layer(y + self.res_projection(h), time)
-        return self.conv2(y.transpose(1, 2))
+        y = y + self.res_projection(h)
+        if wanted is not None:
+            y = y[:, -wanted:]
+        return self.conv2(self.final_layer(y, time).transpose(1, 2))
 
 
 class GuidedEstimator(nn.Module):
     """Classifier-free guidance around an estimator, as data: one graph serves any guidance strength and none.
 
-    forward(x (1, 80, T), prompt (1, 80, T), t (1,), style (1, 192), mu (1, T, C), branch_mask (G,), branch_weights
-    (R, G)) -> velocity (R, 80, T); row r is the sum over g of branch_weights[r, g] * f(x, m_g prompt, t, m_g style, m_g mu),
-    m_g = branch_mask[g]. Guidance 0.7 is mask [1, 0] with weights [[1.7, -0.7]]; no guidance is mask [1] with weights [[1]],
-    at half the work. A second row [1, -1] gives what guidance adds.
+    forward(x (1, 80, N), prompt (1, 80, P), t (1,), style (1, 192), prompt_mu (1, P, C), mu (1, N, C), branch_mask (G,),
+    branch_weights (R, G)) -> velocity (R, 80, N) of the frames behind the prompt. The estimator f sees P + N frames: x is
+    zero in the prompt, and the prompt's mel behind it. Row r is the sum over g of branch_weights[r, g] * f(x, m_g prompt, t,
+    m_g style, m_g mu), m_g = branch_mask[g]. Guidance 0.7 is mask [1, 0] with weights [[1.7, -0.7]]; no guidance is mask
+    [1] with weights [[1]], at half the work. A second row [1, -1] gives what guidance adds.
     """
 
     def __init__(self, estimator: DiT) -> None:
@@ -250,13 +266,19 @@ class GuidedEstimator(nn.Module):
         prompt: Tensor,
         t: Tensor,
         style: Tensor,
+        prompt_mu: Tensor,
         mu: Tensor,
         branch_mask: Tensor,
         branch_weights: Tensor,
     ) -> Tensor:
-        branches = branch_mask.shape[0]
+        branches, wanted = branch_mask.shape[0], x.shape[2]
         mask = branch_mask[:, None, None]
         velocity = self.estimator(
-            x.expand(branches, -1, -1), prompt * mask, t.expand(branches), style * branch_mask[:, None], mu * mask
+            torch.cat((torch.zeros_like(prompt), x), 2).expand(branches, -1, -1),
+            torch.cat((prompt, torch.zeros_like(x)), 2) * mask,
+            t.expand(branches),
+            style * branch_mask[:, None],
+            torch.cat((prompt_mu, mu), 1) * mask,
+            wanted,
         )
         return torch.matmul(branch_weights, velocity.flatten(1)).unflatten(1, (x.shape[1], -1))

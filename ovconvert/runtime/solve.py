@@ -125,30 +125,24 @@ def solve(
     velocity: Velocity,
     noise: np.ndarray,
     times: np.ndarray,
-    prompt_frames: int = 0,
     *,
     on_step: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Return float32 (1, C, T): `noise` (1, C, T) carried along `velocity` through `times` (steps + 1,) (section 13.2).
 
-    The first `prompt_frames` frames are zero at the start and after every step. Time advances by t += dt in float32, as
-    in the original. `on_step` is called with the number of finished steps. Raises UsageError for an unknown solver and
-    for times that do not rise.
+    Time advances by t += dt in float32, as in the original. `on_step` is called with the number of finished steps. Raises
+    UsageError for an unknown solver and for times that do not rise.
     """
     if solver not in SOLVERS:
         raise UsageError(f"no solver {solver!r}; have: {', '.join(SOLVERS)}")
     times = np.asarray(times, np.float32)
     if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
         raise UsageError(f"solver times must be two or more and rise, got {times.tolist()}")
-    if not 0 <= prompt_frames <= noise.shape[-1]:
-        raise ValueError(f"prompt_frames is {prompt_frames}; the noise has {noise.shape[-1]} frames")
     advance, past = SOLVERS[solver].advance, Past()
     x = np.array(noise, np.float32)
-    x[..., :prompt_frames] = 0
     t, dt = times[0], times[1] - times[0]
     for step in range(1, len(times)):
         x = np.asarray(advance(velocity, x, t, dt, past), np.float32)
-        x[..., :prompt_frames] = 0
         t = t + dt
         if step + 1 < len(times):
             dt = times[step + 1] - t  # from where we are, so that rounding does not add up

@@ -62,20 +62,17 @@ def test_every_published_key_is_owned_or_unused(golden: seeded.Golden, state: se
 
 
 def solve(golden: seeded.Golden, state: seeded.State, steps: int, branches: tuple[Tensor, Tensor]) -> Tensor:
-    """Uniform Euler steps; prompt frames of the state are held at zero (spec section 13.2)."""
+    """Uniform Euler steps; the state of the prompt's frames stays zero (spec section 13.2), as does what is returned of it."""
     vectors = golden.vectors
     estimator = GuidedEstimator(build(golden, state))
-    frames = vectors["prompt"].shape[2]
-    x = vectors["z"].clone()
-    prompt = torch.zeros_like(x)
-    prompt[:, :, :frames] = vectors["prompt"]
-    x[:, :, :frames] = 0
+    prompt = vectors["prompt"]
+    frames = prompt.shape[2]
+    x = vectors["z"][:, :, frames:].clone()
     mu, style = vectors["est_mu"][:1], vectors["est_style"][:1]
     times = torch.linspace(0, 1, steps + 1)
     for now, later in pairwise(times):
-        x = x + (later - now) * estimator(x, prompt, now[None], style, mu, *branches)
-        x[:, :, :frames] = 0
-    return x
+        x = x + (later - now) * estimator(x, prompt, now[None], style, mu[:, :frames], mu[:, frames:], *branches)
+    return torch.cat((torch.zeros_like(prompt), x), 2)
 
 
 SOLVES = [("mel_n4_cfg0.7", 4, GUIDED), ("mel_n3_cfg0.0", 3, PLAIN)]
@@ -99,3 +96,19 @@ def test_solve_notices_other_guidance(
 def test_guidance_zero_equals_one_branch(golden: seeded.Golden, state: seeded.State) -> None:
     both = (torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.0]]))
     assert seeded.relative(solve(golden, state, 1, both), solve(golden, state, 1, PLAIN)) <= 1e-6
+
+
+@pytest.mark.parametrize("wanted", [7, 20, 60])
+def test_the_last_frames_alone(golden: seeded.Golden, state: seeded.State, wanted: int) -> None:
+    # fewer frames than the head reaches, and more, up to all
+    given = [golden.vectors[f"est_{name}"] for name in ("x", "prompt_x", "t", "style", "mu")]
+    estimator = build(golden, state)
+    wanted = min(wanted, given[0].shape[2])
+    assert seeded.relative(estimator(*given, wanted), golden.vectors["est_out"][:, :, -wanted:]) <= seeded.ONE_CALL
+
+
+def test_the_head_reaches_as_far_as_it_says(golden: seeded.Golden, state: seeded.State) -> None:
+    given = [golden.vectors[f"est_{name}"] for name in ("x", "prompt_x", "t", "style", "mu")]
+    estimator = build(golden, state)
+    estimator.reach -= estimator.config.wavenet.kernel // 2
+    assert seeded.relative(estimator(*given, 7), golden.vectors["est_out"][:, :, -7:]) > seeded.ONE_CALL

@@ -108,8 +108,17 @@ def estimate(batch: int, frames: int) -> Inputs:
     )
 
 
-def guided_estimate(branches: int, frames: int) -> Inputs:
-    return *estimate(1, frames), torch.tensor([1.0, 0.0, 0.5])[:branches], torch.tensor([[1.7, -0.7, 0.1]])[:, :branches]
+def guided_estimate(branches: int, heard: int, frames: int) -> Inputs:
+    return (
+        draw(1, 80, frames),
+        draw(1, 80, heard),
+        draw(1).sigmoid(),
+        draw(1, 192),
+        draw(1, heard, 48),
+        draw(1, frames, 48),
+        torch.tensor([1.0, 0.0, 0.5])[:branches],
+        torch.tensor([[1.7, -0.7, 0.1]])[:, :branches],
+    )
 
 
 ESTIMATOR = seeded_module(DiT, DiTConfig.from_shapes, "2", "s2mel", "models.cfm.estimator.", heads=4)
@@ -197,7 +206,7 @@ CASES = (
         ((60,), (3,), (101,)),
     ),
     Case("dit", ESTIMATOR, estimate, ((2, 60), (1, 33), (3, 101))),
-    Case("guided_estimator", guided, guided_estimate, ((2, 60), (1, 33), (3, 101))),
+    Case("guided_estimator", guided, guided_estimate, ((2, 27, 60), (1, 5, 33), (3, 1, 101), (2, 40, 9))),
     Case(
         "bigvgan",
         seeded_module(BigVgan, BigVganConfig.from_shapes, "2", "bigvgan"),

@@ -43,6 +43,7 @@ DIMS: dict[str, Dim] = {
     "content_length": Dim(20, (9, 31, 13)),
     "target_length": Dim(34, (15, 53, 44)),
     "mel_frames": Dim(24, (9, 33, 61)),
+    "prompt_frames": Dim(27, (5, 1, 40)),  # fewer and more than the head of the estimator reaches
     "guidance_branches": Dim(2, (1, 2, 2)),
     "guidance_outputs": Dim(2, (1, 1, 2)),
 }
@@ -310,9 +311,10 @@ FLOW_ESTIMATOR = Part(
     lambda config: (
         _floats(
             ("x", (1, config.mel, "mel_frames")),
-            ("prompt", (1, config.mel, "mel_frames")),
+            ("prompt", (1, config.mel, "prompt_frames")),
             ("t", (1,)),
             ("style", (1, config.style)),
+            ("prompt_mu", (1, "prompt_frames", config.content)),
             ("mu", (1, "mel_frames", config.content)),
             ("branch_mask", ("guidance_branches",)),
             ("branch_weights", ("guidance_outputs", "guidance_branches")),

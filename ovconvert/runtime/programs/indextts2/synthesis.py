@@ -155,28 +155,25 @@ class Synthesis:
         """Return the mel (1, bands, frames) of `condition` (1, frames, width) in the voice (section 13.2)."""
         mel_settings = self._settings["mel"]
         most = round(request.prompt_seconds * mel_settings["sample_rate"] / mel_settings["hop_length"])
-        heard_mel, heard_content = voice.mel[:, :, -most:], voice.prompt[:, -most:]
-        heard = heard_mel.shape[2]
-        prompt = np.zeros((1, heard_mel.shape[1], heard + condition.shape[1]), np.float32)
-        prompt[:, :, :heard] = heard_mel
-        constant = {"prompt": prompt, "mu": np.concatenate([heard_content, condition], 1), "style": voice.style}
+        constant = {
+            "prompt": np.ascontiguousarray(voice.mel[:, :, -most:]),
+            "prompt_mu": np.ascontiguousarray(voice.prompt[:, -most:]),
+            "mu": condition,
+            "style": voice.style,
+        }
 
         def branches(x: np.ndarray, t: float, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
             asked = {"x": x, "t": np.array([t], np.float32), "branch_mask": mask, "branch_weights": weights}
             return self._engine.run("flow_estimator", **asked, **constant)["velocity"]
 
         start, end = request.guidance_interval
-        mel = solve(
+        return solve(
             request.solver,
             Guided(branches, request.guidance, (start, end), request.guidance_every),
-            initial_noise(rng, prompt.shape),
+            initial_noise(rng, (1, voice.mel.shape[1], condition.shape[1])),
             sway_times(request.steps, request.sway),
-            heard,
             on_step=lambda step: on_progress("flow_estimator", step, request.steps),
         )
-        return np.ascontiguousarray(mel[:, :, heard:])
-
-
 class _Decoder:
     """The decoder step as the decoding loop calls it."""
 
