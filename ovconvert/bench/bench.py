@@ -9,7 +9,7 @@ from pathlib import Path
 from ovconvert import memory
 from ovconvert.bench.alone import Alone, timed, used
 from ovconvert.bench.reading import Reading
-from ovconvert.bench.spoken import readings
+from ovconvert.bench.spoken import Taken, readings
 from ovconvert.bench.subject import Subject, open_engine, open_program
 from ovconvert.bench.texts import Text
 from ovconvert.runtime.request import DECIDED, Request
@@ -66,10 +66,10 @@ class Bench:
 
     def _speak(self, program: SpeechProgram, asked: Request, text: Text) -> list[Reading]:
         self._watched.calls.clear()
-        begun = time.perf_counter()
+        compiled, begun = self._watched.compile_seconds, time.perf_counter()
         speech = program.speak(text.text, asked)
-        seconds = time.perf_counter() - begun
-        return list(readings(text.name, speech, seconds, self._watched.calls, self._watched.manifest))
+        taken = Taken(time.perf_counter() - begun, self._watched.compile_seconds - compiled, tuple(self._watched.calls))
+        return list(readings(text.name, speech, taken, self._watched.manifest))
 
 
 def memory_readings(case: str) -> list[Reading]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,11 +16,22 @@ from ovconvert.runtime.speech import Speech
 
 WHOLE = "end to end"
 REST = "between the graphs"
+COMPILING = "compiling"
 PERCENTILES = (50, 90, 99)
 
 
-def readings(case: str, speech: Speech, seconds: float, calls: Sequence[Call], manifest: Manifest) -> Iterator[Reading]:
-    """Yield the figures of an utterance that took `seconds` in all and made `calls`."""
+@dataclass(frozen=True)
+class Taken:
+    """What an utterance took: seconds in all, of them those of compiling, and the calls of its graphs."""
+
+    seconds: float
+    compile_seconds: float
+    calls: tuple[Call, ...]
+
+
+def readings(case: str, speech: Speech, taken: Taken, manifest: Manifest) -> Iterator[Reading]:
+    """Yield the figures of an utterance."""
+    seconds, calls = taken.seconds, taken.calls
     yield Reading(WHOLE, case, "seconds in all", seconds, "s", "lower")
     yield Reading(WHOLE, case, "seconds to first audio", speech.first_audio_seconds, "s", "lower")
     yield Reading(WHOLE, case, "audio", speech.audio_seconds, "s")
@@ -30,7 +42,7 @@ def readings(case: str, speech: Speech, seconds: float, calls: Sequence[Call], m
     steps = {packed.component.name for packed in manifest.components if packed.component.cache is not None}
     for name in sorted(steps & {call.name for call in calls}):
         yield from _tokens(name, case, [call for call in calls if call.name == name])
-    yield from _parts(case, seconds, calls)
+    yield from _parts(case, taken)
 
 
 def _tokens(name: str, case: str, calls: Sequence[Call]) -> Iterator[Reading]:
@@ -48,14 +60,16 @@ def _tokens(name: str, case: str, calls: Sequence[Call]) -> Iterator[Reading]:
     yield Reading(name, case, "per step, P50", float(np.median(inside)), "ms", "lower", "the graph alone")
 
 
-def _parts(case: str, seconds: float, calls: Sequence[Call]) -> Iterator[Reading]:
-    """Yield seconds, share and number of calls of every component, and what is left between them."""
+def _parts(case: str, taken: Taken) -> Iterator[Reading]:
+    """Yield seconds, share and number of calls of every component, compilation, and what is left between them."""
+    seconds, calls = taken.seconds, taken.calls
     counts = Counter(call.name for call in calls)
     for name, count in counts.items():
         spent = sum(call.seconds for call in calls if call.name == name)
         yield Reading(name, case, "seconds", spent, "s", "lower")
         yield Reading(name, case, "share", 100 * spent / seconds, "%")
         yield Reading(name, case, "calls", count, "")
-    rest = max(seconds - sum(call.seconds for call in calls), 0.0)
-    yield Reading(REST, case, "seconds", rest, "s", "lower")
-    yield Reading(REST, case, "share", 100 * rest / seconds, "%")
+    rest = max(seconds - taken.compile_seconds - sum(call.seconds for call in calls), 0.0)
+    for subject, spent in ((COMPILING, taken.compile_seconds), (REST, rest)):
+        yield Reading(subject, case, "seconds", spent, "s", "lower")
+        yield Reading(subject, case, "share", 100 * spent / seconds, "%")

@@ -46,7 +46,8 @@ def open_engine(subject: Subject, cache_dir: Path | None = None) -> Watched:
     """Return the engine of a subject, watched. Only OpenVINO keeps compiled graphs in `cache_dir`."""
     engine = ENGINES[subject.engine](subject, cache_dir)
     engine.manifest = subject.variant.apply(engine.manifest)
-    return Watched(engine)
+    # a program that gives its front end back compiles it again for the next voice; the others' own programs keep theirs
+    return Watched(engine, releases=subject.engine == "openvino")
 
 
 def open_program(watched: Watched) -> SpeechProgram:

@@ -37,14 +37,15 @@ class Call:
 
 
 class Watched:
-    """Takes the place of any engine in a program. `calls` are those since they were last cleared.
+    """Takes the place of any engine in a program. `calls` are those since they were last cleared, compilation not included.
 
-    While `keep` names a directory, the inputs of the first call at each of a component's sizes are written there, the
-    cache left out.
+    With `releases` False the engine keeps what a program would have it give back. While `keep` names a directory, the
+    inputs of the first call at each of a component's sizes are written there, the cache left out.
     """
 
-    def __init__(self, engine: Any, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, engine: Any, clock: Callable[[], float] = time.perf_counter, *, releases: bool = True) -> None:
         self.engine = engine
+        self.releases = releases
         self.directory: Path = engine.directory
         self.manifest = engine.manifest
         self.calls: list[Call] = []
@@ -59,11 +60,21 @@ class Watched:
         found: dict[str, float] = self.engine.seconds
         return found
 
+    @property
+    def compile_seconds(self) -> float:
+        """Return how long the engine has compiled or read weights, all components together."""
+        return float(sum(self.engine.compile_seconds.values()))
+
+    def release(self, *names: str) -> None:
+        """Give back the memory of components, unless the engine shall keep it."""
+        if self.releases:
+            self.engine.release(*names)
+
     def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run a component as the engine does."""
-        begun = self.clock()
+        compiled, begun = self.compile_seconds, self.clock()
         result: dict[str, np.ndarray] = self.engine.run(name, **inputs)
-        self.note(name, inputs, begun)
+        self.note(name, inputs, begun + self.compile_seconds - compiled)
         return result
 
     def compiled(self, name: str, form: str = "plain") -> WatchedModel:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ovconvert.bench.alone import Alone, context_of, timed, used
-from ovconvert.bench.spoken import readings
+from ovconvert.bench.spoken import Taken, readings
 from ovconvert.bench.variants import ADDITIONS, Variant, cumulative
 from ovconvert.bench.watch import Call, Watched
 from ovconvert.golden import NEW, TOTAL
@@ -85,11 +85,16 @@ class FakeEngine:
         self.directory = Path("nowhere")
         self.manifest = MANIFEST
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.compile_seconds: defaultdict[str, float] = defaultdict(float)
+        self.released: list[str] = []
         self.requests: list[FakeRequest] = []
 
     def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         self.seconds[name] += 1.0
         return {"waveform": np.zeros((1, 7), np.float32)}
+
+    def release(self, *names: str) -> None:
+        self.released += names
 
     def compiled(self, name: str, form: str = "plain") -> Any:
         def create() -> FakeRequest:
@@ -123,6 +128,25 @@ def test_calls_are_recorded_with_their_sizes(watched: Watched) -> None:
     assert watched.calls[2].sizes == (("batch", 2), (NEW, 1), (TOTAL, 6))
     assert all(call.seconds == 1.0 for call in watched.calls)
     assert watched.seconds["vocoder"] == 1.0  # the engine's own sums stay the engine's
+
+
+def test_compiling_is_no_part_of_a_call() -> None:
+    class Compiling(FakeEngine):
+        def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+            self.compile_seconds[name] += 0.75
+            return super().run(name, **inputs)
+
+    made = Watched(Compiling(), Clock())
+    made.run("vocoder", mel=np.zeros((1, 2, 9), np.float32))
+    assert made.calls[0].seconds == 0.25  # of the second that the clock says
+    assert made.compile_seconds == 0.75
+
+
+@pytest.mark.parametrize(("releases", "released"), [(True, ["vocoder"]), (False, [])])
+def test_an_engine_that_shall_keep_its_graphs_keeps_them(releases: bool, released: list[str]) -> None:
+    made = Watched(FakeEngine(), releases=releases)
+    made.release("vocoder")
+    assert made.engine.released == released
 
 
 def test_inputs_are_kept_once_per_size_without_what_grows(watched: Watched) -> None:
@@ -183,7 +207,7 @@ def speech(seconds: float) -> Speech:
 def test_where_the_time_of_an_utterance_went() -> None:
     calls = [call("decoder", 4, 0.0, 1.0), call("decoder", 1, 1.5, 2.0), call("decoder", 1, 2.0, 3.0)]
     calls.append(call("vocoder", 0, 3.0, 4.0))
-    found = {one.key: one for one in readings("short", speech(2.0), 5.0, calls, MANIFEST)}
+    found = {one.key: one for one in readings("short", speech(2.0), Taken(5.0, 0.5, tuple(calls)), MANIFEST)}
     values = {(subject, metric): one.value for (subject, _, metric), one in found.items()}
     assert values["end to end", "RTF"] == 2.5
     assert values["end to end", "seconds to first audio"] == 0.5
@@ -191,13 +215,14 @@ def test_where_the_time_of_an_utterance_went() -> None:
     assert values["decoder", "per token, P50"] == 1000.0  # from end to end of a step, what lies between included
     assert values["decoder", "per step, P50"] == 750.0
     assert (values["decoder", "calls"], values["decoder", "seconds"], values["decoder", "share"]) == (3, 2.5, 50.0)
-    assert values["between the graphs", "seconds"] == 1.5
+    assert values["compiling", "seconds"] == 0.5
+    assert values["between the graphs", "seconds"] == 1.0
     shares = [value for (_, metric), value in values.items() if metric == "share"]
     assert sum(shares) == pytest.approx(100.0)
 
 
 def test_no_audio_has_no_real_time_factor() -> None:
-    found = {one.metric for one in readings("short", speech(0.0), 5.0, [], MANIFEST)}
+    found = {one.metric for one in readings("short", speech(0.0), Taken(5.0, 0.0, ()), MANIFEST)}
     assert "RTF" not in found
     assert "seconds in all" in found
 
