@@ -13,11 +13,17 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
 
 
+def give_back() -> None:
+    """Give free memory back to the system, where the C library can."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # not Linux, or another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def reset_peak() -> None:
     """Give free memory back to the system and start the measurement of `peak_bytes` anew."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # not Linux, or another C library: the peak is then the process's
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
+    with contextlib.suppress(OSError):  # not Linux: the peak is then the process's
         CLEAR_REFS.write_text(RESET_PEAK)
 
 

@@ -21,7 +21,7 @@ import msgspec
 from ovconvert.errors import EnvironmentFault, IntegrityError, OvconvertError, UsageError, listing
 from ovconvert.spec import Component, Dim
 
-FORMAT = 1
+FORMAT = 2  # 2: an estimator takes the prompt as an input of its own
 MANIFEST = "manifest.json"
 ASSETS = "assets"
 GOLDEN = "golden"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovconvert import package
+from ovconvert import memory, package
 from ovconvert.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,10 @@ class Engine:
 
     def release(self, *names: str) -> None:
         """Give back the memory of components; the next use compiles them again."""
-        for key in [key for key in self._compiled if key[0] in names]:
+        found = [key for key in self._compiled if key[0] in names]
+        for key in found:
             del self._compiled[key]
         for name in names:
             self._requests.pop(name, None)
+        if found:
+            memory.give_back()

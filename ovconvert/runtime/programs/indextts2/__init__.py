@@ -55,7 +55,9 @@ class Program:
         """Compute and remember the voice in the recording at `path`, so that the first request need not."""
         with self._turn:
             self._voices.emotion(path, max_seconds)
-            return self._voices.voice(path, max_seconds)
+            voice = self._voices.voice(path, max_seconds)
+            self._voices.release()
+            return voice
 
     def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Iterator[Chunk]:
         """Yield the audio of `text` segment by segment; while one is consumed, the next is made.
@@ -122,6 +124,7 @@ class Program:
         """Return the synthesis, the voice, and the emotion vector (1, width) that a request asks for."""
         voice = self._voices.voice(_required(request.voice), request.max_reference_seconds)
         emotion = self._emotion(text, voice, request)
+        self._voices.release()
         if self._synthesis is None:
             self._synthesis = Synthesis(self._engine, self._settings)
         return self._synthesis, voice, emotion

@@ -17,6 +17,8 @@ from ovconvert.runtime.resize import nearest_index
 
 RATE = 16000  # of the semantic and the speaker features
 REMEMBERED = 64  # voices
+# What nothing but a new voice needs: two thirds of the weights, and of the memory of a program that kept them.
+FRONT_END = ("semantic_encoder", "semantic_codec", "speaker_encoder", "speaker_conditioner", "emotion_conditioner")
 SHORTEST_SECONDS = 0.5  # below this the conformer has too few frames, and no voice can be heard
 
 
@@ -35,7 +37,10 @@ class Voice:
 
 
 class Voices:
-    """Voices and emotion vectors of recordings, remembered by the content of the file."""
+    """Voices and emotion vectors of recordings, remembered by the content of the file.
+
+    `release` gives back the memory of the graphs that made them; the next new voice compiles them again.
+    """
 
     def __init__(self, engine: Engine, settings: Mapping[str, Any]) -> None:
         self._engine = engine
@@ -64,6 +69,10 @@ class Voices:
             _remember(self._emotions, key, found)
         self._emotions.move_to_end(key)
         return self._emotions[key]
+
+    def release(self) -> None:
+        """Give back the memory of the front end."""
+        self._engine.release(*FRONT_END)
 
     def _make_voice(self, path: Path, max_seconds: float) -> Voice:
         mel_settings = self._settings["mel"]
