@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demo_voice import pitch
 from demo_voice.corpus import RATE, SPEAKERS, STYLES, Utterance
 from ovconvert.runtime import features
 
@@ -18,6 +19,7 @@ FRONT_ENDS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "semantic": (lambda samples: features.semantic_features(samples)[0][0], 160),  # 50 frames per second
     "mel": (lambda samples: features.log_mel(samples, **MEL)[0].T, 80),  # 62.5 frames per second
     "fbank": (lambda samples: features.speaker_fbank(samples)[0], 80),  # 100 frames per second
+    "pitch": (lambda samples: pitch.contour(samples, RATE), 1),  # 100 frames per second, a target and no input
 }
 
 

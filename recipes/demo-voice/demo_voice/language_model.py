@@ -1,13 +1,17 @@
 """The language model: text, speaker and emotion to codes.
 
-Beside the next code it is asked for two things that no inference reads. A linear of its state must predict the mel frame,
-so that the states ("latents") carry pitch and colour to the flow; and one attention head must look at the piece of text
-that is being spoken, which makes the reading order easy to find.
+Beside the next code it is asked for three things that no inference reads. Linears of its state must predict the mel frame
+and the pitch, so that the states ("latents") carry colour and melody to the flow; and one attention head must look at the
+piece of text that is being spoken, which makes the reading order easy to find.
+
+Half of the examples are two utterances of one speaker and style, cut between words and joined: sentences of few templates
+would teach to foresee the text, this teaches to read it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demo_voice import pitch
 from demo_voice.agreement import IGNORED
 from demo_voice.batches import bucket, pad, present
-from demo_voice.corpus import SPEAKERS, Utterance
+from demo_voice.corpus import SPEAKERS
 from demo_voice.data import Corpus, Frames, write_frames
 from demo_voice.initialise import initialise
 from demo_voice.references import CALM, References
-from demo_voice.semantic import CENTRE, STEP, compute_codes, compute_features, mel_at_codes
+from demo_voice.semantic import CENTRE, STEP, compute_codes, compute_features, mel_at_codes, pitch_at_codes
 from demo_voice.sizes import CODES, DECODER, EMOTION_CONDITIONER, PREFIX, SPEAKER_CONDITIONER, SPEECH, START, STOP, WIDTH
 from demo_voice.subwords import STOP as STOP_TEXT
 from demo_voice.subwords import open_pieces
@@ -35,6 +40,7 @@ GUIDED_LAYER = 2
 REFERENCE_FRAMES = (60, 260)  # of 20 ms
 CORRUPTED = 0.05  # share of the codes that are replaced in the input: the model must stand its own errors
 OWN_EMOTION = 0.6  # share of examples whose emotion comes from another recording of the same speaker
+JOINED = 0.5  # share of examples that are parts of two utterances
 ENDED = 0.7  # share of texts that end with a full stop
 
 
@@ -49,6 +55,7 @@ class LanguageModel(nn.Module):
         self.speech = SpeechEmbeddings(SPEECH)
         self.decoder = Gpt2Sequence(DECODER)
         self.mel = nn.Linear(WIDTH, 80)
+        self.pitch = nn.Linear(WIDTH, 1)
 
     def embed(
         self, conditioning: Tensor, emotion: Tensor, text: Tensor, codes: Tensor, positions: Tensor
@@ -63,6 +70,30 @@ class LanguageModel(nn.Module):
         return torch.cat(rows, 1), 34 + text.shape[1]
 
 
+@dataclass(frozen=True)
+class Example:
+    """What is said, when (word, start, end in seconds), and for each code (frames,) the mel (frames, 80) and the pitch."""
+
+    text: str
+    words: tuple[tuple[str, float, float], ...]
+    codes: np.ndarray
+    mel: np.ndarray
+    pitch: np.ndarray
+
+
+def joined(first: Example, before: int, second: Example, after: int) -> Example:
+    """Return the first `before` words of an example and, from word `after` on, those of another."""
+    end, start = (max(0, round((row.words[word][1] - CENTRE) / STEP)) for row, word in ((first, before), (second, after)))
+    later = STEP * (end - start)
+    tail = tuple((word, begins + later, ends + later) for word, begins, ends in second.words[after:])
+    words = (*first.words[:before], *tail)
+
+    def both(name: str) -> np.ndarray:
+        return np.concatenate([getattr(first, name)[:end], getattr(second, name)[start:]])
+
+    return Example(" ".join(word for word, _, _ in words), words, both("codes"), both("mel"), both("pitch"))
+
+
 class Texts:
     """Ids of texts, and which of them is spoken when."""
 
@@ -73,9 +104,9 @@ class Texts:
         """Return the ids with start and stop of text around them."""
         return [0, *self._pieces.encode(text.upper() + ("." if ended else "")), STOP_TEXT]
 
-    def spoken(self, row: Utterance, ids: list[int], frames: int) -> np.ndarray:
-        """Return (frames + 1,): the position in `ids` that each code speaks; the last one speaks the stop."""
-        places, word = [], 0
+    def spoken(self, row: Example, ids: list[int]) -> np.ndarray:
+        """Return (codes + 1,): the position in `ids` that each code speaks; the last one speaks the stop."""
+        places, word, frames = [], 0, len(row.codes)
         for place, piece in enumerate(ids[1:-1], 1):
             if self._pieces.id_to_piece(piece).startswith("▁"):
                 places.append(place)
@@ -101,7 +132,23 @@ class Examples:
         self.texts = Texts(work)
         self.references = References(self.corpus)
         self.lengths = np.array([len(row) for row in self.codes])
-        self._mel = self.corpus.front_end("mel")
+        self._mel, self._pitch = self.corpus.front_end("mel"), self.corpus.front_end("pitch")
+
+    def example(self, number: int) -> Example:
+        """Return an utterance as it is."""
+        row, frames = self.corpus.utterances[number], int(self.lengths[number])
+        mel, contour = mel_at_codes(self._mel[number], frames), pitch_at_codes(self._pitch[number], frames)
+        return Example(row.text, row.words, self.codes[number], mel, contour)
+
+    def mixed(self, number: int, rng: np.random.Generator) -> Example:
+        """Return an utterance, or the beginning of it and the end of another in the same voice and style."""
+        own = self.example(number)
+        speaker, style = int(self.corpus.speakers[number]), int(self.corpus.styles[number])
+        other = self.example(self.references.numbers(speaker, style, self.lengths, 1, rng)[0])
+        if rng.random() >= JOINED or "." in own.text + other.text or min(len(own.words), len(other.words)) < 3:
+            return own
+        before, after = (int(rng.integers(1, len(row.words))) for row in (own, other))
+        return joined(own, before, other, after)
 
     def reference(self, speaker: int, style: int, frames: int, rng: np.random.Generator) -> np.ndarray:
         """Return features (frames, width) of a speaker's speech."""
@@ -119,21 +166,17 @@ class Examples:
             emotions.append(self.reference(heard, style, frames, rng))
         return pad(voices), pad(emotions)
 
-    def mel(self, number: int) -> np.ndarray:
-        """Return the mel at the codes of an utterance."""
-        return mel_at_codes(self._mel[number], int(self.lengths[number]))
-
 
 def hidden(
     model: LanguageModel, examples: Examples, chosen: list[int], rng: np.random.Generator, *, training: bool
 ) -> dict[str, Tensor]:
     """Run the model over utterances: logits and state at each code's place, targets, and the guided head's scores."""
     voices, emotions = examples.conditions(chosen, rng)
-    ids = [examples.texts.ids(examples.corpus.utterances[n].text, ended=rng.random() < ENDED) for n in chosen]
+    rows = [examples.mixed(n, rng) if training else examples.example(n) for n in chosen]
+    ids = [examples.texts.ids(row.text, ended=rng.random() < ENDED) for row in rows]
     text = pad([np.array(row) for row in ids], -1)
-    lengths = [len(examples.codes[n]) for n in chosen]
-    given = pad([np.concatenate([[START], examples.codes[n]]) for n in chosen], STOP)
-    wanted = pad([np.concatenate([examples.codes[n], [STOP]]) for n in chosen], -1)
+    given = pad([np.concatenate([[START], row.codes]) for row in rows], STOP)
+    wanted = pad([np.concatenate([row.codes, [STOP]]) for row in rows], -1)
     if training:
         wrong = torch.from_numpy(rng.random(tuple(given.shape)) < CORRUPTED)
         wrong[:, 0] = False
@@ -156,14 +199,16 @@ def hidden(
     query = caught[0][:, start:] @ weight[:, :size] + bias[:size]
     key = caught[0][:, 34:start] @ weight[:, WIDTH : WIDTH + size] + bias[WIDTH : WIDTH + size]
     scores = (query @ key.transpose(1, 2) / math.sqrt(size)).masked_fill((text < 0)[:, None], -1e4)
-    spoken = pad(
-        [
-            examples.texts.spoken(examples.corpus.utterances[n], row, k)
-            for n, row, k in zip(chosen, ids, lengths, strict=True)
-        ],
-        -1,
-    )
-    return {"logits": logits[:, start:], "state": state[:, start:], "wanted": wanted, "scores": scores, "spoken": spoken}
+    return {
+        "logits": logits[:, start:],
+        "state": state[:, start:],
+        "wanted": wanted,
+        "scores": scores,
+        "spoken": pad([examples.texts.spoken(row, k) for row, k in zip(rows, ids, strict=True)], -1),
+        "mel": pad([row.mel for row in rows]),
+        "pitch": pad([row.pitch for row in rows], math.nan),
+        "present": present([len(row.codes) for row in rows], wanted.shape[1] - 1),
+    }
 
 
 @torch.no_grad()
@@ -198,12 +243,12 @@ def train(work: Path, steps: int, seed: int = 0, size: int = 16) -> None:
         found = hidden(model, examples, chosen, rng, training=True)
         code = F.cross_entropy(found["logits"].flatten(0, 1), found["wanted"].flatten(), ignore_index=-1)
         guided = F.cross_entropy(found["scores"].flatten(0, 1), found["spoken"].flatten(), ignore_index=-1)
-        target = pad([examples.mel(n) for n in chosen])
-        mask = present([len(examples.codes[n]) for n in chosen], target.shape[1])
-        mel = (model.mel(found["state"][:, :-1]) - target)[mask].abs().mean()
-        update(optimizer, code + 0.5 * mel + (0.3 if step < 0.7 * steps else 0.1) * guided)
+        states = found["state"][:, :-1]
+        mel = (model.mel(states) - found["mel"])[found["present"]].abs().mean()
+        tone = pitch.error(model.pitch(states)[:, :, 0], found["pitch"])
+        update(optimizer, code + 0.5 * (mel + tone) + (0.3 if step < 0.7 * steps else 0.1) * guided)
         right = (found["logits"].argmax(-1) == found["wanted"])[found["wanted"] >= 0].float().mean()
-        run.log(code=code, accuracy=right, mel=mel, guided=guided)
+        run.log(code=code, accuracy=right, mel=mel, pitch=tone, guided=guided)
 
 
 def load(work: Path) -> LanguageModel:

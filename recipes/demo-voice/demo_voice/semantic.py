@@ -1,6 +1,7 @@
 """The semantic side: w2v-BERT features that know the phone, and a codec whose codes are thirds of phones.
 
-The features learn to tell the third of a phone in which each frame lies, its mel spectrum, the speaker and the style. The
+The features learn to tell the third of a phone in which each frame lies, its mel spectrum, its pitch, the speaker and the
+style. The
 codec's codebook is the classifier of those thirds: a code is the nearest of their prototypes by cosine, which is what the
 published quantizer computes. Codes supervised so have little entropy beyond the durations, which a small language model
 can learn.
@@ -9,6 +10,7 @@ can learn.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demo_voice import pitch
 from demo_voice.batches import bucket, pad, present
 from demo_voice.corpus import SILENCE, SPEAKERS, STYLES, Utterance
 from demo_voice.data import Corpus, Frames, write_frames
@@ -66,7 +69,7 @@ def labels(row: Utterance, frames: int, names: list[str]) -> np.ndarray:
 
 
 class Heads(nn.Module):
-    """What the features are asked for in training: the code, the mel, the speaker, the style."""
+    """What the features are asked for in training: the code, the mel, the pitch, the speaker, the style."""
 
     def __init__(self, codes: int) -> None:
         super().__init__()
@@ -75,6 +78,7 @@ class Heads(nn.Module):
         self.mel = nn.Linear(SEMANTIC.width, 80)
         self.speaker = nn.Linear(SEMANTIC.width, len(SPEAKERS))
         self.style = nn.Linear(SEMANTIC.width, len(STYLES))
+        self.pitch = nn.Linear(SEMANTIC.width, 1)
 
 
 def mel_at_codes(mel: np.ndarray, frames: int) -> np.ndarray:
@@ -84,10 +88,15 @@ def mel_at_codes(mel: np.ndarray, frames: int) -> np.ndarray:
     return (mel[index] - MEL_MEAN) / MEL_SPREAD
 
 
+def pitch_at_codes(contour: np.ndarray, frames: int) -> np.ndarray:
+    """Return the pitch (frames,) at the times of `frames` codes, not a number where unvoiced."""
+    return pitch.at(contour, CENTRE + STEP * np.arange(frames))
+
+
 def train_features(work: Path, steps: int, seed: int = 0, size: int = 12) -> None:
     """Train the w2v-BERT."""
     corpus = Corpus(work)
-    semantic, mel = corpus.front_end("semantic"), corpus.front_end("mel")
+    semantic, mel, contours = (corpus.front_end(name) for name in ("semantic", "mel", "pitch"))
     names = states(corpus)
     torch.manual_seed(seed)
     model, heads = W2vBert(SEMANTIC), Heads(len(names))
@@ -116,12 +125,14 @@ def train_features(work: Path, steps: int, seed: int = 0, size: int = 12) -> Non
         spectra = [mel_at_codes(mel[n], int(lengths[n])) for n in chosen]
         target = pad([row[part] for row, part in zip(spectra, parts, strict=True)])
         spectrum = (heads.mel(hidden) - target)[mask].abs().mean()
+        tones = [pitch_at_codes(contours[n], int(lengths[n]))[part] for n, part in zip(chosen, parts, strict=True)]
+        tone = pitch.error(heads.pitch(hidden)[:, :, 0], pad(tones, math.nan))
         mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
         speaker = F.cross_entropy(heads.speaker(mean), torch.from_numpy(corpus.speakers[chosen]))
         style = F.cross_entropy(heads.style(mean), torch.from_numpy(corpus.styles[chosen]))
-        update(optimizer, code + 0.3 * early + 0.5 * spectrum + 0.2 * speaker + 0.2 * style)
+        update(optimizer, code + 0.3 * early + 0.5 * spectrum + 0.5 * tone + 0.2 * speaker + 0.2 * style)
         right = (heads.code(hidden).argmax(-1) == wanted)[mask].float().mean()
-        run.log(code=code, accuracy=right, mel=spectrum, speaker=speaker, style=style)
+        run.log(code=code, accuracy=right, mel=spectrum, pitch=tone, speaker=speaker, style=style)
 
 
 def compute_features(work: Path) -> Frames:
@@ -201,7 +212,8 @@ def train_codec(work: Path, steps: int, seed: int = 0, size: int = 16) -> None:
         x, mask = _inputs([features[number] for number in chosen])
         wanted = pad([labels(corpus.utterances[n], int(lengths[n]), names) for n in chosen], -1)
         cosines = model.cosines(x)
-        code = F.cross_entropy(SHARPNESS * cosines.flatten(0, 1)[:, : len(names)], wanted.flatten(), ignore_index=-1)
+        # over all codes: those that no phone owns learn to lie out of the way
+        code = F.cross_entropy(SHARPNESS * cosines.flatten(0, 1), wanted.flatten(), ignore_index=-1)
         codes = cosines.argmax(-1)
         direct = model.into.quantizer.quantizers[0].lookup(codes)
         error = (direct - x)[mask].square().mean() + (model.decode(codes) - x)[mask].square().mean()

@@ -22,11 +22,11 @@ class Step:
 
 
 STEPS: tuple[Step, ...] = (
-    Step("features", semantic.train_features, 700, 24, "code"),
-    Step("codec", semantic.train_codec, 1000, 30, "code"),
+    Step("features", semantic.train_features, 1400, 24, "code"),
+    Step("codec", semantic.train_codec, 1500, 30, "code"),
     Step("speaker", speaker.train, 500, 12, "speaker"),
-    Step("language_model", language_model.train, 1800, 10, "code"),
-    Step("flow", flow.train, 2700, 8, "velocity"),
-    Step("vocoder", vocoder.train, 6500, 8, "mel"),
+    Step("language_model", language_model.train, 2700, 10, "code"),
+    Step("flow", flow.train, 4300, 8, "velocity"),
+    Step("vocoder", vocoder.train, 9000, 8, "mel"),
     Step("classifier", classifier.train, 1500, 12, "loss"),
 )
