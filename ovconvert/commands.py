@@ -168,8 +168,8 @@ REPORT = click.Option(
     ["-r", "--report", "reports"],
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Write the report here, as JSON, Markdown or JUnit XML by suffix (.json, .md, .xml); may be given several "
-    "times. Without it: JSON beside the package, in PACKAGE.<judge>.json.",
+    help="Write the report here, as JSON, Markdown, JUnit XML or one HTML page by suffix (.json, .md, .xml, .html); may be "
+    "given several times. Without it: JSON beside the package, in PACKAGE.<judge>.json.",
 )
 
 

@@ -27,8 +27,8 @@ class Measurement:
     """One number: of what (`subject`), on which input (`case`), called what (`metric`), in which `unit`.
 
     `passed` is None for a number that nothing was asked of. A `value` may be infinite (equal tensors) or not a number.
-    `low` and `high` are its 95 % interval. `samples` are the raw figures behind it, one per round in the order of the rounds;
-    `better` is "lower" or "higher" where a change of the value is good or bad, "" where it is neither.
+    `low` and `high` are its 95 % interval. `samples` are the raw figures behind it, one per round in the order of the
+    rounds; `better` is "lower" or "higher" where a change of the value is good or bad, "" where it is neither.
     """
 
     subject: str
@@ -201,8 +201,24 @@ def _text(draw: Callable[[Report], str]) -> Callable[[Report], bytes]:
     return lambda report: draw(report).encode()
 
 
-WRITERS: dict[str, Callable[[Report], bytes]] = {".json": to_json, ".md": _text(to_markdown), ".xml": _text(to_junit)}
-MARKS = {".json": b'"judge"', ".md": b"\nMade on:\n", ".xml": b"<testsuite "}  # what tells a report of ours
+def _page(report: Report) -> str:
+    from ovconvert.page import to_html
+
+    return to_html(report)
+
+
+WRITERS: dict[str, Callable[[Report], bytes]] = {
+    ".json": to_json,
+    ".md": _text(to_markdown),
+    ".xml": _text(to_junit),
+    ".html": _text(_page),
+}
+MARKS = {  # what tells a report of ours
+    ".json": b'"judge"',
+    ".md": b"\nMade on:\n",
+    ".xml": b"<testsuite ",
+    ".html": b'<meta name="generator" content="ovconvert"',
+}
 
 
 def write(report: Report, path: Path) -> None:
@@ -211,20 +227,32 @@ def write(report: Report, path: Path) -> None:
     Raises UsageError for a suffix that names no form.
     """
     check_destination(path)
+    write_whole(path, WRITERS[path.suffix](report))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(WRITERS[path.suffix](report))
+        partial.write_bytes(data)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def check_destination(path: Path) -> None:
-    """Raise UsageError if no report can be written to `path`: its suffix names no form, or it is not ours."""
+    """Raise UsageError if no report can be written to `path`: its suffix names no form, or it is not ours.
+
+    Raises EnvironmentFault if the installation cannot draw the form that the suffix names.
+    """
     if path.suffix not in WRITERS:
         raise UsageError(f"report {path}: unknown suffix {path.suffix!r}; have: {', '.join(WRITERS)}")
     if path.is_dir():
         raise UsageError(f"report {path} is a directory; name a file")
     if path.exists() and MARKS[path.suffix] not in path.read_bytes():
         raise UsageError(f"report {path} exists and is not a report of ovconvert: not replaced; name another file")
+    if path.suffix == ".html":
+        from ovconvert.page import require
+
+        require()

@@ -56,7 +56,7 @@ def test_the_table_has_a_row_per_measurement() -> None:
     assert report.to_table(REPORT).row_count == len(ROWS)
 
 
-@pytest.mark.parametrize("suffix", [".json", ".md", ".xml"])
+@pytest.mark.parametrize("suffix", [".json", ".md", ".xml", ".html"])
 def test_a_report_is_written_whole_and_replaced_by_its_like(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "deep" / f"r{suffix}"
     report.write(REPORT, path)
@@ -64,7 +64,7 @@ def test_a_report_is_written_whole_and_replaced_by_its_like(suffix: str, tmp_pat
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("suffix", [".json", ".md", ".xml"])
+@pytest.mark.parametrize("suffix", [".json", ".md", ".xml", ".html"])
 def test_a_file_of_somebody_else_is_not_replaced(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"r{suffix}"
     path.write_text("mine")
@@ -74,7 +74,7 @@ def test_a_file_of_somebody_else_is_not_replaced(suffix: str, tmp_path: Path) ->
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"have: \.json, \.md, \.xml"):
+    with pytest.raises(UsageError, match=r"have: \.json, \.md, \.xml, \.html"):
         report.write(REPORT, tmp_path / "r.pdf")
 
 
