@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# (x (1, C, T), t, mask (G,), weights (R, G)) -> (R, C, T): row r is a weighted sum of branches, g conditioned if mask[g] is 1
+# (x (1, C, T), t, mask (G,), weights (R, G)) -> (R, C, T): row r weighs the branches, g is conditioned if mask[g] is 1
 Branches = Callable[[np.ndarray, float, np.ndarray, np.ndarray], np.ndarray]
 
 BOTH = np.array([1.0, 0.0], np.float32)

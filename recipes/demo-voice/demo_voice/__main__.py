@@ -103,6 +103,21 @@ def card(work: Path, checkpoint: Path) -> None:
 
 
 @main.command()
+@click.option("--package", type=click.Path(path_type=Path), required=True, help="Package made from the checkpoint.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), default=HERE / "checkpoint", show_default=True)
+@click.option("--utterances", default=32, show_default=True, help="Recordings of the test set whose codes are solved.")
+@click.option("--dest", type=click.Path(path_type=Path), required=True, help="Markdown file for the table.")
+def solvers(package: Path, checkpoint: Path, utterances: int, dest: Path) -> None:
+    """Measure what fewer evaluations of the flow cost, by solver, schedule, guidance and prompt."""
+    from demo_voice import solvers as study
+    from demo_voice import testset
+
+    rows = testset.spoken(HERE / "testset")[:utterances]
+    found = study.measure(package, rows, checkpoint / "voices", lambda done, total: _show("settings", done, total))
+    dest.write_text(study.table(found), encoding="utf-8")
+
+
+@main.command()
 @WORK
 @SEED
 def quick(work: Path, seed: int) -> None:

@@ -20,7 +20,7 @@ from ovconvert.runtime.programs.indextts2.classifier import COMPONENT as CLASSIF
 from ovconvert.runtime.programs.indextts2.classifier import EmotionClassifier
 from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, blend, scaled
 from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
-from ovconvert.runtime.programs.indextts2.texts import Texts
+from ovconvert.runtime.programs.indextts2.texts import Segment, Texts
 from ovconvert.runtime.programs.indextts2.voices import Voice, Voices
 from ovconvert.runtime.request import Request, Resolved
 from ovconvert.runtime.speech import Chunk, Speech
@@ -84,13 +84,13 @@ class Program:
         What a recording loses on the way through codes, flow and vocoder can be heard in it. Raises UsageError as `stream`
         does, and for a text of more than one segment.
         """
-        resolved = self._resolved(request)
-        segments = self._texts.segments(text, resolved)
-        if len(segments) > 1:
-            raise UsageError(f"codes belong to one segment, the text has {len(segments)}: {text[:60]!r}")
         with self._turn:
-            synthesis, voice, emotion = self._prepare(text, resolved)
-            return synthesis.render(segments[0], codes, voice, emotion, resolved)
+            return Synthesis.render(*self._given(text, codes, request))
+
+    def spectrum(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
+        """Return the mel (1, bands, frames) from which `render` makes audio. Raises UsageError as it does."""
+        with self._turn:
+            return Synthesis.spectrum(*self._given(text, codes, request))
 
     def speak(self, text: str, request: Request, on_progress: Report = _quiet) -> Speech:
         """Return the audio of `text`. Raises as `stream` does."""
@@ -128,6 +128,16 @@ class Program:
         if self._synthesis is None:
             self._synthesis = Synthesis(self._engine, self._settings)
         return self._synthesis, voice, emotion
+
+    def _given(
+        self, text: str, codes: np.ndarray, request: Request
+    ) -> tuple[Synthesis, Segment, np.ndarray, Voice, np.ndarray, Resolved]:
+        resolved = self._resolved(request)
+        segments = self._texts.segments(text, resolved)
+        if len(segments) > 1:
+            raise UsageError(f"codes belong to one segment, the text has {len(segments)}: {text[:60]!r}")
+        synthesis, voice, emotion = self._prepare(text, resolved)
+        return synthesis, segments[0], codes, voice, emotion, resolved
 
     def _emotion(self, text: str, voice: Voice, request: Request) -> np.ndarray:
         """Return the emotion vector (1, width) that a request asks for (spec section 9)."""

@@ -48,18 +48,29 @@ class Synthesis:
             rng = np.random.default_rng([request.seed, number])
             prefix = self._prefix(segment, voice, emotion)
             generation = self._decode(prefix, request, rng, on_progress)
-            samples = self._voiced(prefix, generation, voice, request, rng, on_progress)
+            mel = self._spectrum(prefix, generation, voice, request, rng, on_progress)
+            samples = self._wave(mel)
             yield Chunk(samples, rate, segment.text, len(generation.codes), silence, generation.finished)
+
+    def spectrum(
+        self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
+    ) -> np.ndarray:
+        """Return the mel (1, bands, frames) of given codes (n,), as if the decoder had chosen them for `segment`."""
+        rng = np.random.default_rng([request.seed, 0])
+        given = Generation(codes, 0.0, True, np.zeros_like(codes))
+        return self._spectrum(self._prefix(segment, voice, emotion), given, voice, request, rng, lambda *progress: None)
 
     def render(
         self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
     ) -> np.ndarray:
         """Return the audio (samples,) of given codes (n,), as if the decoder had chosen them for `segment`."""
-        rng = np.random.default_rng([request.seed, 0])
-        given = Generation(codes, 0.0, True, np.zeros_like(codes))
-        return self._voiced(self._prefix(segment, voice, emotion), given, voice, request, rng, lambda *progress: None)
+        return self._wave(self.spectrum(segment, codes, voice, emotion, request))
 
-    def _voiced(
+    def _wave(self, mel: np.ndarray) -> np.ndarray:
+        """Return the audio (samples,) of a mel (1, bands, frames)."""
+        return self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1) if mel.shape[2] else np.zeros(0, np.float32)
+
+    def _spectrum(
         self,
         prefix: np.ndarray,
         generation: Generation,
@@ -68,14 +79,13 @@ class Synthesis:
         rng: np.random.Generator,
         on_progress: Report,
     ) -> np.ndarray:
-        """Return the audio (samples,) of the codes drawn after `prefix`."""
+        """Return the mel (1, bands, frames) of the codes drawn after `prefix`."""
         codes = generation.codes
         if not len(codes):
-            return np.zeros(0, np.float32)
+            return np.zeros((1, voice.mel.shape[1], 0), np.float32)
         content = self._content(prefix, generation)
         condition = self._condition(content, len(codes), request.speed)
-        mel = self._solve(condition, voice, request, rng, on_progress)
-        return self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1)
+        return self._solve(condition, voice, request, rng, on_progress)
 
     def _prefix(self, segment: Segment, voice: Voice, emotion: np.ndarray) -> np.ndarray:
         """Return what the decoder reads before the first code, (1, positions, width)."""
@@ -174,6 +184,8 @@ class Synthesis:
             sway_times(request.steps, request.sway),
             on_step=lambda step: on_progress("flow_estimator", step, request.steps),
         )
+
+
 class _Decoder:
     """The decoder step as the decoding loop calls it."""
 

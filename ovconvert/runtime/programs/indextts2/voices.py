@@ -39,7 +39,7 @@ class Voice:
 class Voices:
     """Voices and emotion vectors of recordings, remembered by the content of the file.
 
-    `release` gives back the memory of the graphs that made them; the next new voice compiles them again.
+    `release` gives back the memory of the graphs that made new ones; the next new voice compiles them again.
     """
 
     def __init__(self, engine: Engine, settings: Mapping[str, Any]) -> None:
@@ -47,6 +47,7 @@ class Voices:
         self._settings = settings
         self._voices: OrderedDict[tuple[str, float], Voice] = OrderedDict()
         self._emotions: OrderedDict[tuple[str, float], np.ndarray] = OrderedDict()
+        self._used = False  # the front end, since it was last released
 
     def voice(self, path: Path, max_seconds: float) -> Voice:
         """Return the voice in the recording at `path`, cut to `max_seconds`.
@@ -71,8 +72,10 @@ class Voices:
         return self._emotions[key]
 
     def release(self) -> None:
-        """Give back the memory of the front end."""
-        self._engine.release(*FRONT_END)
+        """Give back the memory of the front end, if a voice was made with it."""
+        if self._used:
+            self._engine.release(*FRONT_END)
+            self._used = False
 
     def _make_voice(self, path: Path, max_seconds: float) -> Voice:
         mel_settings = self._settings["mel"]
@@ -92,6 +95,7 @@ class Voices:
 
     def _semantic(self, samples: np.ndarray) -> np.ndarray:
         """Return normalised features (1, frames, width) of 16 kHz samples."""
+        self._used = True
         stacked, mask = features.semantic_features(samples)
         return self._engine.run("semantic_encoder", input_features=stacked, attention_mask=mask)["features"]
 
