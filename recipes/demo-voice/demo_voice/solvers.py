@@ -108,8 +108,8 @@ def measure(
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, the nearest to 200 steps first among those of equal cost."""
     lines = [
-        f"Mels of {rows[0].from_truth.count} recordings' codes, mean and 95 % interval over them. Truth is Euler's method with 200 "
-        "steps, exact that with 25, both guided all the way and with the whole prompt.",
+        f"Mels of {rows[0].from_truth.count} recordings' codes, mean and 95 % interval over them. Truth is Euler's method",
+        "with 200 steps, exact that with 25, both guided all the way and with the whole prompt.",
         "",
         "| settings | evaluations | distance from truth, dB | from exact, dB | SNR to truth, dB |",
         "| --- | --- | --- | --- | --- |",
