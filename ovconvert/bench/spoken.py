@@ -70,6 +70,7 @@ def _parts(case: str, taken: Taken) -> Iterator[Reading]:
         yield Reading(name, case, "share", 100 * spent / seconds, "%")
         yield Reading(name, case, "calls", count, "")
     rest = max(seconds - taken.compile_seconds - sum(call.seconds for call in calls), 0.0)
-    for subject, spent in ((COMPILING, taken.compile_seconds), (REST, rest)):
+    compiling = [(COMPILING, taken.compile_seconds)] if taken.compile_seconds else []
+    for subject, spent in (*compiling, (REST, rest)):
         yield Reading(subject, case, "seconds", spent, "s", "lower")
         yield Reading(subject, case, "share", 100 * spent / seconds, "%")

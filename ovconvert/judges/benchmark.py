@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from ovconvert import package
 from ovconvert.bench import limits, rows
+from ovconvert.bench.bench import PROCESS
 from ovconvert.bench.measure import Findings, Plan, measure
-from ovconvert.bench.reading import Table
 from ovconvert.bench.spoken import WHOLE
 from ovconvert.bench.subject import BASELINES, Subject
 from ovconvert.bench.texts import Text, of_file, shipped
@@ -93,7 +93,8 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     for subject in plain:
         found += [*_rows(findings, subject.label), *_ratios(findings, subject.label)]
     for subject in varied:
-        found += [*_variant_rows(findings, subject), *_ratios(findings, subject.label, only=WHOLE)]
+        whole = (row for row in rows.rows(findings.speech[subject.label], findings.rounds, subject.label) if _whole(row))
+        found += _remarked((*whole, *(row for row in _ratios(findings, subject.label) if _whole(row))), subject.variant)
     found += rows.rows(findings.speech[limits.MACHINE], findings.rounds)
     return _report(package_dir, options, findings, found, notes)
 
@@ -187,24 +188,27 @@ def _rows(findings: Findings, label: str, shown: str | None = None) -> Iterator[
         yield from rows.rows(findings.loading[label], findings.loads, name)
 
 
-def _variant_rows(findings: Findings, subject: Subject) -> Iterator[Measurement]:
-    """Yield what the user notices of a variant: the utterance as a whole, and memory."""
-    remark = "" if subject.variant.exact else "another algorithm: other audio"
-    for row in rows.rows(findings.speech[subject.label], findings.rounds):
-        if row.subject in (WHOLE, "process"):
-            detail = "; ".join(text for text in (row.detail, remark) if text)
-            yield dataclasses.replace(row, subject=rows.labelled(row.subject, subject.label), detail=detail)
+def _whole(row: Measurement) -> bool:
+    """Tell whether a row is of what the user notices of a variant: the utterance as a whole, and memory."""
+    return row.subject.startswith((WHOLE, PROCESS))
 
 
-def _ratios(findings: Findings, label: str, only: str = "") -> Iterator[Measurement]:
+def _remarked(found: Iterable[Measurement], variant: Variant) -> Iterator[Measurement]:
+    """Yield the rows of a variant; where its algorithm is another, they say so."""
+    remark = "" if variant.exact else "another algorithm: other audio"
+    for row in found:
+        yield dataclasses.replace(row, detail="; ".join(text for text in (row.detail, remark) if text))
+
+
+def _ratios(findings: Findings, label: str) -> Iterator[Measurement]:
+    """Yield how the package compares with a competitor, wherever both were measured."""
     for tables, number in (
         (findings.speech, findings.rounds),
         (findings.alone, findings.rounds),
         (findings.loading, findings.loads),
     ):
         if label in tables and "" in tables:
-            base: Table = tables[""]
-            yield from (row for row in rows.ratios(base, tables[label], number, label) if not only or row.subject == only)
+            yield from rows.ratios(tables[""], tables[label], number, label)
 
 
 def _size_rows(package_dir: Path) -> Iterator[Measurement]:

@@ -171,6 +171,9 @@ def test_an_ablation_leaves_out_what_the_package_lacks(package_dir: Path, voice:
     remarks = {row.subject: row.detail for row in report.rows if row.metric == "RTF"}
     assert remarks["end to end (+ one beam)"] == "another algorithm: other audio"
     assert remarks["end to end (+ explicit cache)"] == ""
+    ratios = {row.metric: row.detail for row in report.rows if "times better" in row.metric}
+    assert ratios["RTF: times better than + one beam"] == "another algorithm: other audio"
+    assert ratios["RTF: times better than + explicit cache"] == ""
 
 
 def test_a_pair_shares_its_run_and_the_names_of_its_rows(
