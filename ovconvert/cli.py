@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 import ovconvert
+from ovconvert import compare_command
 from ovconvert.commands import Commands, Loader, place, verb_command
 from ovconvert.verbs import VERBS, Verb
+
+Parameters = Sequence[click.Parameter] | Callable[[], Sequence[click.Parameter]]
 
 PACKAGE = place(("package",))
 RECIPE = place(("recipe",))
@@ -70,13 +74,15 @@ def plan(recipe: Path, output: Path | None) -> None:
         click.echo(line)
 
 
-TOOLS = (
+TOOLS: tuple[tuple[Callable[..., None], Parameters], ...] = (
     (verify, (PACKAGE,)),
     (inspect, (PACKAGE, JSON)),
     (doctor, (JSON,)),
     (run, (RECIPE, OUTPUT)),
     (plan, (RECIPE, OUTPUT)),
+    (compare_command.compare, compare_command.parameters),
 )
+"""Functions and their parameters, or what makes these where that takes heavy imports."""
 
 
 def _verb_loader(verb: Verb) -> Loader:
@@ -86,10 +92,16 @@ def _verb_loader(verb: Verb) -> Loader:
 def _loaders() -> dict[str, tuple[str, Loader]]:
     loaders: dict[str, tuple[str, Loader]] = {verb.name: (verb.help, _verb_loader(verb)) for verb in VERBS}
     for function, parameters in TOOLS:
-        text = str(function.__doc__)
-        command = click.Command(function.__name__, callback=function, params=list(parameters), help=text)
-        loaders[function.__name__] = (text, lambda command=command: command)  # type: ignore[misc]
+        loaders[function.__name__] = (str(function.__doc__).split("\n\n")[0], _tool_loader(function, parameters))
     return loaders
+
+
+def _tool_loader(function: Callable[..., None], parameters: Parameters) -> Loader:
+    def make() -> click.Command:
+        params = parameters() if callable(parameters) else parameters
+        return click.Command(function.__name__, callback=function, params=list(params), help=function.__doc__)
+
+    return make
 
 
 cli = Commands(
