@@ -27,11 +27,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "disturbance": ("machine",),
     "checkpoint": ("errors", "options"),
     "golden": ("errors", "spec"),
+    "original": ("errors",),
+    "baselines": (*FOUNDATION, "families", "networks", "original"),
     "memory": (),
     "networks": ("errors",),
     "graphs": FOUNDATION,
     "generation": ("fields", "runtime"),  # what a checkpoint may set is what a request may ask
-    "families": (*FOUNDATION, "checkpoint", "generation", "networks", "runtime"),  # sizes that both sides must count alike
+    # the runtime: sizes that both sides must count alike
+    "families": (*FOUNDATION, "checkpoint", "generation", "networks", "original", "runtime"),
     "runtime": FOUNDATION,
     "stages": (
         *FOUNDATION,
@@ -63,8 +66,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 # Third-party module: the layers that may import it. Where it stands in `BEHIND_A_DOOR`, only inside a function.
-TORCH = ("networks", "families", "graphs", "stages", "checkpoint")
-ONNX = ("graphs", "stages")
+TORCH = ("networks", "families", "graphs", "stages", "checkpoint", "baselines")
+ONNX = ("graphs", "stages", "baselines")
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
     "safetensors": ("families", "checkpoint", "networks"),
@@ -72,11 +75,12 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "jinja2": ("families", "networks"),
     "onnx": ONNX,
     "onnxsim": ONNX,
+    "onnxruntime": ("baselines",),
     "google": ONNX,
     "nncf": ("stages",),
     "openvino": ("runtime", "graphs", "stages", "judges", "roofline"),
     "numpy": ("golden", "runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report", "intervals",
-              "compare", "bench", "roofline"),
+              "compare", "bench", "baselines", "roofline"),
     "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
                 "families", "runtime"),
     "click": ("cli", "commands", "compare_command"),
@@ -90,8 +94,9 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "kaldi_native_fbank": ("runtime",),
     "wetext": ("runtime",),
 }  # fmt: skip
-BEHIND_A_DOOR = ("torch", "onnx", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers")
-TORCH_MODULES = ("networks", "families")  # PyTorch modules themselves; nothing imports them but inside a function
+BEHIND_A_DOOR = ("torch", "onnx", "onnxruntime", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers")
+# PyTorch modules themselves; nothing imports them but inside a function
+TORCH_MODULES = ("networks", "families", "baselines")
 
 
 def layer(module: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from demo_voice.corpus import STYLES
-from demo_voice.original import TorchEngine
 from demo_voice.spoken import Spoken
 from demo_voice.testset import Row
+from ovconvert.baselines.pytorch import TorchEngine
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.programs.indextts2 import Program
 

@@ -1,0 +1,199 @@
+"""The networks of a checkpoint in PyTorch eager mode, behind the runner's own loops."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from ovconvert import families, package
+from ovconvert.baselines.surface import Compiled, Output, Request, require_form
+from ovconvert.errors import UsageError, listing
+from ovconvert.original import Original
+from ovconvert.spec import Component
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchEngine:
+    """Takes the place of the runtime's engine: manifest and assets of the package at `directory`, networks of `checkpoint`.
+
+    `seconds` adds up the time per component as the engine's does: calls of `run` here, calls of a step where the runtime
+    counts them; reading weights is in `compile_seconds`. `threads` is a setting of the whole process in PyTorch; a call
+    sets it if another engine has changed it. With `as_published` the networks take the form and do the work of the published
+    code (`baselines.published`), and a prompt that several beams continue is read once per beam, as the published decoding
+    loop does: its second call has the time for the beams after the first. Nothing is released then, since the published code
+    keeps all that it has loaded. Outputs are the same.
+
+    Raises UsageError, naming every component, if `checkpoint` is not one that the package can be made from.
+    """
+
+    def __init__(self, checkpoint: Path, directory: Path, *, threads: int | None = None, as_published: bool = False) -> None:
+        self.directory = directory
+        self.manifest = package.load(directory)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.compile_seconds: defaultdict[str, float] = defaultdict(float)
+        self.as_published = as_published
+        self._threads = threads
+        self._checkpoint = _opened(checkpoint, self.manifest)
+        self._networks: dict[str, torch.nn.Module] = {}
+
+    @property
+    def original(self) -> Original:
+        """What the published code does that neither these networks nor the runner's loops do, and how often it runs each.
+
+        Raises UsageError if the family does not say.
+        """
+        family = self.manifest.family
+        try:
+            found = importlib.import_module(f"{families.__name__}.{family}.original")
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"the family {family!r} does not say how its published code differs; say so in an original.py beside it"
+            ) from error
+        return cast(Original, found.original(self.manifest.variant))
+
+    def network(self, name: str) -> torch.nn.Module:
+        """Return the network of component `name`. Raises UsageError if the package has none of that name."""
+        if name not in self._networks:
+            self.manifest.packed(name)
+            start = time.perf_counter()
+            network = self._checkpoint.build(name).eval()
+            if self.as_published:
+                from ovconvert.baselines.published import restore
+
+                network = restore(network)
+            self._networks[name] = network
+            self.compile_seconds[name] += time.perf_counter() - start
+        return self._networks[name]
+
+    def call(self, component: Component, inputs: dict[str, np.ndarray], past: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the outputs of a component on its named inputs and its cache, those of the cache last."""
+        import torch
+
+        network = self.network(component.name)
+        if self._threads is not None and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        with torch.no_grad():
+            given = [torch.from_numpy(np.ascontiguousarray(inputs[port.name])) for port in component.inputs]
+            found = network(*given, *past)
+        return list(found) if isinstance(found, tuple) else [found]
+
+    def compiled(self, name: str, form: str = "plain") -> Compiled:
+        """Return component `name` in `form`; a cache lies between the calls of a request if the form is stateful.
+
+        Raises UsageError if the package has no such component or form.
+        """
+        packed = self.manifest.packed(name)
+        require_form(packed, form)
+        self.network(name)
+
+        def create() -> Request:
+            return _Remembering(self, packed.component) if form == "stateful" else _Plain(self, packed.component)
+
+        return Compiled(create)
+
+    def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Run component `name` once on its named inputs; return its named outputs, which the caller owns."""
+        request = self.compiled(name).create_infer_request()
+        start = time.perf_counter()
+        result = request.infer(inputs)
+        self.seconds[name] += time.perf_counter() - start
+        return {output.get_any_name(): value for output, value in result.items()}
+
+    def release(self, *names: str) -> None:
+        """Give back the memory of components; the next use reads them again. With `as_published`, give back nothing."""
+        if not self.as_published:
+            for name in names:
+                self._networks.pop(name, None)
+
+
+class _Plain:
+    """A request without a state; the explicit cache goes in and out as arrays."""
+
+    def __init__(self, engine: TorchEngine, component: Component) -> None:
+        self._engine, self._component = engine, component
+
+    def reset_state(self) -> None:
+        """Nothing was kept."""
+
+    def infer(self, inputs: dict[str, np.ndarray], share_inputs: bool = False) -> dict[Output, np.ndarray]:
+        import torch
+
+        component = self._component
+        names = [past for past, _ in component.cache.names()] if component.cache else []
+        past = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in names]
+        found = self._engine.call(component, inputs, past)
+        return {Output(port.name): value.numpy() for port, value in zip(component.all_outputs(), found, strict=True)}
+
+
+class _Remembering:
+    """A request whose cache lies between its calls as the published loop keeps it: grown by `cat`, gathered for beams."""
+
+    def __init__(self, engine: TorchEngine, component: Component) -> None:
+        self._engine, self._component = engine, component
+        self._past: list[torch.Tensor] = []
+        # the first call, while it is not known how many beams will continue its one row
+        self._prompt: dict[str, np.ndarray] | None = None
+
+    def reset_state(self) -> None:
+        """Forget what was read."""
+        self._past, self._prompt = [], None
+
+    def infer(self, inputs: dict[str, np.ndarray], share_inputs: bool = False) -> dict[Output, np.ndarray]:
+        order = inputs["beam_idx"]
+        if not self._past:
+            self._prompt = dict(inputs) if len(order) == 1 else None
+        elif self._prompt is not None:
+            if self._engine.as_published and len(order) > 1:
+                self._read_per_beam(self._prompt, len(order) - 1)
+            self._prompt = None
+        found = self._engine.call(self._component, inputs, self._continued(order))
+        ports = self._component.outputs
+        self._past = found[len(ports) :]
+        return {Output(port.name): value.numpy() for port, value in zip(ports, found, strict=False)}
+
+    def _continued(self, order: np.ndarray) -> list[torch.Tensor]:
+        """Return the cache of the rows that `order` names. One sequence alone is never gathered: no loop does that."""
+        import torch
+
+        if not self._past or (len(order) == 1 and len(self._past[0]) == 1):
+            return self._past
+        rows = torch.from_numpy(order.astype(np.int64))
+        return [value.index_select(0, rows) for value in self._past]
+
+    def _read_per_beam(self, prompt: dict[str, np.ndarray], more: int) -> None:
+        """Read the prompt for the beams after the first too."""
+        import torch
+
+        repeated = {port.name: np.repeat(prompt[port.name], more, 0) for port in self._component.inputs}
+        others = self._engine.call(self._component, repeated, [])[len(self._component.outputs) :]
+        self._past = [torch.cat(pair) for pair in zip(self._past, others, strict=True)]
+
+
+def _opened(source: Path, manifest: package.Manifest) -> families.Checkpoint:
+    """Return the checkpoint at `source`, split as the package is. Raises UsageError if it is of other sizes."""
+    wanted = {packed.component.name: packed.component for packed in manifest.components}
+    whole = any(component.role == "step" and component.cache is None for component in wanted.values())
+    checkpoint = families.open_checkpoint(source, manifest.family, split=not whole, strict=False)
+    have = {component.name: component for component in checkpoint.family.components}
+    problems = [f"{name}: not in the checkpoint" for name in wanted if name not in have]
+    problems += [
+        f"{name}: other ports or another cache"
+        for name, component in wanted.items()
+        if name in have and _border(have[name]) != _border(component)
+    ]
+    if problems:
+        raise UsageError(
+            listing(f"the checkpoint {source} is not the one that the package was made from; give that one:", problems)
+        )
+    return checkpoint
+
+
+def _border(component: Component) -> tuple[object, ...]:
+    return component.inputs, component.outputs, component.cache
