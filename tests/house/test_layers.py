@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "generation": ("fields", "runtime"),  # what a checkpoint may set is what a request may ask
     # the runtime: sizes that both sides must count alike
     "families": (*FOUNDATION, "checkpoint", "generation", "networks", "original", "runtime"),
-    "runtime": FOUNDATION,
+    "runtime": (*FOUNDATION, "memory"),
     "stages": (
         *FOUNDATION,
         "golden",
