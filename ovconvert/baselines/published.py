@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovconvert.networks import bigvgan, w2v_bert
+from ovconvert.networks import bigvgan, dit, w2v_bert
 from ovconvert.networks.attention import merge_heads, split_heads
 
 
@@ -80,8 +80,20 @@ class LayersAbove(nn.Module):
         return wanted
 
 
+class EveryFrame(nn.Module):
+    """The estimator with its head and its last layer over every frame, the prompt's too, whose velocities nobody reads."""
+
+    def __init__(self, ours: nn.Module) -> None:
+        super().__init__()
+        self.ours = ours
+
+    def forward(self, x: Tensor, prompt_x: Tensor, t: Tensor, style: Tensor, mu: Tensor, wanted: int) -> Tensor:
+        return self.ours(x, prompt_x, t, style, mu)[:, :, -wanted:]
+
+
 REPLACED: dict[type[nn.Module], type[nn.Module]] = {
     bigvgan._Activation: AliasFreeActivation,
+    dit.DiT: EveryFrame,
     w2v_bert._Attention: DistanceAttention,
 }
 

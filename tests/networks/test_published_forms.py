@@ -7,8 +7,9 @@ import seeded
 import torch
 from torch import nn
 
-from ovconvert.baselines.published import AliasFreeActivation, DistanceAttention, LayersAbove, restore
-from ovconvert.networks import bigvgan, w2v_bert
+from ovconvert.baselines.published import AliasFreeActivation, DistanceAttention, EveryFrame, LayersAbove, restore
+from ovconvert.networks import bigvgan, dit, w2v_bert
+from ovconvert.networks.wavenet import WaveNetConfig
 
 FORMS = 1e-5  # two ways to sum the same products in float32
 
@@ -45,6 +46,25 @@ def test_the_activation_equals_ours(frames: int) -> None:
     other = activation()
     other.upsample.filter[0, 0, 3] += 0.01
     assert seeded.relative(AliasFreeActivation(other)(x), expected) > FORMS
+
+
+class Positions(nn.Module):
+    """Gives the number of each frame, so that it shows which ones are returned."""
+
+    def forward(self, x: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        return torch.arange(x.shape[2], dtype=torch.float32).expand(x.shape)
+
+
+def test_every_frame_is_estimated_and_the_last_are_returned() -> None:
+    x = torch.zeros(1, 2, 9)
+    ours = Positions()
+    assert EveryFrame(ours)(x, x, x, x, x, 4)[0, 0].tolist() == [5, 6, 7, 8]
+
+
+def test_the_estimator_is_replaced() -> None:
+    with torch.device("meta"):
+        estimator = dit.GuidedEstimator(dit.DiT(dit.DiTConfig(8, 2, 4, 16, 2, 4, 8, 4, 4, WaveNetConfig(8, 2, 3))))
+    assert isinstance(restore(estimator).estimator, EveryFrame)
 
 
 def test_the_attention_equals_ours() -> None:

@@ -88,6 +88,12 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "flow_estimator",
+        "head and last layer over the frames of the prompt as well",
+        "over the frames behind it, and those that the head reads",
+        restored=True,
+    ),
+    Difference(
+        "flow_estimator",
         "weight norm computed in every call, and a mask of lengths that hides nothing",
         "weights folded when loaded, no mask",
         restored=False,
