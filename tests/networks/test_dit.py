@@ -62,7 +62,7 @@ def test_every_published_key_is_owned_or_unused(golden: seeded.Golden, state: se
 
 
 def solve(golden: seeded.Golden, state: seeded.State, steps: int, branches: tuple[Tensor, Tensor]) -> Tensor:
-    """Uniform Euler steps; the state of the prompt's frames stays zero (spec section 13.2), as does what is returned of it."""
+    """Uniform Euler steps; the prompt's frames stay zero (spec section 13.2)."""
     vectors = golden.vectors
     estimator = GuidedEstimator(build(golden, state))
     prompt = vectors["prompt"]
