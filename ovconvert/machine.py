@@ -32,7 +32,7 @@ ISA = (
     "amx_int8",
 )
 NO_LIMIT = 1 << 60  # cgroup v1 writes a number near 2**63 where v2 writes "max"
-REPORTED = ("openvino", "numpy", "torch", "onnx", "onnxsim", "nncf", "transformers")
+REPORTED = ("openvino", "numpy", "torch", "onnx", "onnxsim", "nncf", "onnxruntime", "transformers")
 
 Reader = Callable[[Path], str]  # the text of a file, "" where there is none
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovconvert import memory
 from ovconvert.bench.alone import Alone, timed, used
+from ovconvert.bench.published import with_loop
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.spoken import Taken, readings
 from ovconvert.bench.subject import Subject, open_engine, open_program
@@ -51,10 +52,12 @@ class Bench:
     def turn(self, asked: Request, texts: Sequence[Text]) -> list[Reading]:
         """Speak the first text with a voice that is new, then every text with the voice known."""
         program = open_program(self._watched)
-        found = self._speak(program, asked, Text(f"{texts[0].name}, {NEW_VOICE}", texts[0].text))
+        first = Text(f"{texts[0].name}, {NEW_VOICE}", texts[0].text)
+        found = self._speak(program, asked, first)
         for text in texts:
             found += self._speak(program, asked, text)
-        return found
+        original = getattr(self._watched.engine, "original", None)
+        return with_loop(found, original, first.name) if original else found
 
     def memory(self) -> list[Reading]:
         """Return what memory this process takes."""

@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),  # export finds a family by name; see the test of the stop rule
     "bench": (
         *(*FOUNDATION, "golden", "intervals", "machine", "memory", "report", "runtime"),
-        *("baselines", "disturbance", "roofline"),
+        *("baselines", "disturbance", "original", "roofline"),
     ),
     "judges": (*FOUNDATION, "bench", "golden", "machine", "report", "runtime"),
     "speak": (*FOUNDATION, "runtime"),
