@@ -83,6 +83,17 @@ def test_the_emotion_moves_the_speaking_rate(program: Any) -> None:
     assert slow > 1.15 * fast  # melancholic against afraid
 
 
+def test_the_emotion_moves_the_pitch(program: Any) -> None:
+    from demo_voice import pitch
+
+    def octaves(vector: tuple[int, ...]) -> float:
+        found = [pitch.contour(spoken(program, seed=seed, emotion_vector=vector), 16000) for seed in range(2)]
+        return float(np.median([np.nanmedian(one) for one in found])) / pitch.OCTAVE
+
+    surprised, disgusted = (0, 0, 0, 0, 0, 0, 1, 0), (0, 0, 0, 0, 1, 0, 0, 0)
+    assert octaves(surprised) > octaves(disgusted) + 0.3
+
+
 @pytest.mark.slow  # a minute; CI runs the command itself
 def test_every_training_learns_within_a_minute(tmp_path: Path) -> None:
     from demo_voice.__main__ import main
