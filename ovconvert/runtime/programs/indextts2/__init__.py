@@ -54,9 +54,8 @@ class Program:
     def register(self, path: Path, max_seconds: float = Request.max_reference_seconds) -> Voice:
         """Compute and remember the voice in the recording at `path`, so that the first request need not."""
         with self._turn:
+            voice = self._voices.voice(path, max_seconds, with_emotion=True)
             self._voices.emotion(path, max_seconds)
-            voice = self._voices.voice(path, max_seconds)
-            self._voices.release()
             return voice
 
     def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Iterator[Chunk]:
@@ -122,9 +121,9 @@ class Program:
 
     def _prepare(self, text: str, request: Resolved) -> tuple[Synthesis, Voice, np.ndarray]:
         """Return the synthesis, the voice, and the emotion vector (1, width) that a request asks for."""
-        voice = self._voices.voice(_required(request.voice), request.max_reference_seconds)
+        own = request.emotion_voice is None or request.emotion_alpha != 1.0
+        voice = self._voices.voice(_required(request.voice), request.max_reference_seconds, with_emotion=own)
         emotion = self._emotion(text, voice, request)
-        self._voices.release()
         if self._synthesis is None:
             self._synthesis = Synthesis(self._engine, self._settings)
         return self._synthesis, voice, emotion

@@ -17,8 +17,7 @@ from ovconvert.runtime.resize import nearest_index
 
 RATE = 16000  # of the semantic and the speaker features
 REMEMBERED = 64  # voices
-# What nothing but a new voice needs: two thirds of the weights, and of the memory of a program that kept them.
-FRONT_END = ("semantic_encoder", "semantic_codec", "speaker_encoder", "speaker_conditioner", "emotion_conditioner")
+SEMANTIC = "semantic_encoder"
 SHORTEST_SECONDS = 0.5  # below this the conformer has too few frames, and no voice can be heard
 
 
@@ -39,7 +38,8 @@ class Voice:
 class Voices:
     """Voices and emotion vectors of recordings, remembered by the content of the file.
 
-    `release` gives back the memory of the graphs that made new ones; the next new voice compiles them again.
+    Each graph of the front end is compiled for a new recording and given back once it has run: together they have two thirds
+    of a model's weights, and nothing else needs them.
     """
 
     def __init__(self, engine: Engine, settings: Mapping[str, Any]) -> None:
@@ -47,16 +47,23 @@ class Voices:
         self._settings = settings
         self._voices: OrderedDict[tuple[str, float], Voice] = OrderedDict()
         self._emotions: OrderedDict[tuple[str, float], np.ndarray] = OrderedDict()
-        self._used = False  # the front end, since it was last released
 
-    def voice(self, path: Path, max_seconds: float) -> Voice:
+    def voice(self, path: Path, max_seconds: float, *, with_emotion: bool = False) -> Voice:
         """Return the voice in the recording at `path`, cut to `max_seconds`.
 
-        Raises UsageError if it is no recording, or too short to hear a voice in.
+        A new one is heard for its emotion at the same time if that will be wanted. Raises UsageError if it is no recording,
+        or too short to hear a voice in.
         """
         key = (_digest(path), max_seconds)
         if key not in self._voices:
-            _remember(self._voices, key, self._make_voice(path, max_seconds))
+            recording = audio.resample(_read(path, max_seconds), self._settings["mel"]["sample_rate"])
+            low = audio.resample_sinc(recording.samples, recording.sample_rate, RATE)
+            semantic = self._semantic(low)
+            felt = self._semantic(_straight(path, max_seconds)) if with_emotion and key not in self._emotions else None
+            self._engine.release(SEMANTIC)
+            if felt is not None:
+                self._feel(key, felt)
+            _remember(self._voices, key, self._make_voice(recording, low, semantic))
         self._voices.move_to_end(key)
         return self._voices[key]
 
@@ -64,40 +71,42 @@ class Voices:
         """Return the emotion vector (1, width) of the recording at `path`. Raises UsageError as `voice` does."""
         key = (_digest(path), max_seconds)
         if key not in self._emotions:
-            # decoded straight to 16 kHz, as the reference does for emotion: not the samples that the voice is made from
-            recording = audio.resample(_read(path, max_seconds), RATE)
-            found = self._engine.run("emotion_conditioner", features=self._semantic(recording.samples))["emotion"]
-            _remember(self._emotions, key, found)
+            felt = self._semantic(_straight(path, max_seconds))
+            self._engine.release(SEMANTIC)
+            self._feel(key, felt)
         self._emotions.move_to_end(key)
         return self._emotions[key]
 
-    def release(self) -> None:
-        """Give back the memory of the front end, if a voice was made with it."""
-        if self._used:
-            self._engine.release(*FRONT_END)
-            self._used = False
+    def _feel(self, key: tuple[str, float], semantic: np.ndarray) -> None:
+        _remember(self._emotions, key, self._once("emotion_conditioner", "emotion", features=semantic))
 
-    def _make_voice(self, path: Path, max_seconds: float) -> Voice:
-        mel_settings = self._settings["mel"]
-        recording = audio.resample(_read(path, max_seconds), mel_settings["sample_rate"])
-        low = audio.resample_sinc(recording.samples, recording.sample_rate, RATE)
-        semantic = self._semantic(low)
-        style = self._engine.run("speaker_encoder", fbank=features.speaker_fbank(low))["style"]
-        mel = features.log_mel(recording.samples, **mel_settings)
+    def _make_voice(self, recording: audio.Audio, low: np.ndarray, semantic: np.ndarray) -> Voice:
+        style = self._once("speaker_encoder", "style", fbank=features.speaker_fbank(low))
+        mel = features.log_mel(recording.samples, **self._settings["mel"])
         content = semantic
         conditioning = None
         if self._engine.manifest.has("semantic_codec"):
-            content = self._engine.run("semantic_codec", features=semantic)["quantized"]
-            conditioning = self._engine.run("speaker_conditioner", features=semantic)["conditioning"]
+            content = self._once("semantic_codec", "quantized", features=semantic)
+            conditioning = self._once("speaker_conditioner", "conditioning", features=semantic)
         index = nearest_index(content.shape[1], mel.shape[2])
         prompt = self._engine.run("length_regulator", content=content, index=index)["condition"]
         return Voice(prompt, mel, style, conditioning)
 
     def _semantic(self, samples: np.ndarray) -> np.ndarray:
         """Return normalised features (1, frames, width) of 16 kHz samples."""
-        self._used = True
         stacked, mask = features.semantic_features(samples)
-        return self._engine.run("semantic_encoder", input_features=stacked, attention_mask=mask)["features"]
+        return self._engine.run(SEMANTIC, input_features=stacked, attention_mask=mask)["features"]
+
+    def _once(self, name: str, output: str, **inputs: np.ndarray) -> np.ndarray:
+        """Return one output of a graph, and give its memory back."""
+        found = self._engine.run(name, **inputs)[output]
+        self._engine.release(name)
+        return found
+
+
+def _straight(path: Path, max_seconds: float) -> np.ndarray:
+    """Return the samples decoded straight to 16 kHz, as the reference does for emotion: not those the voice is made from."""
+    return audio.resample(_read(path, max_seconds), RATE).samples
 
 
 def _read(path: Path, max_seconds: float) -> audio.Audio:
