@@ -20,6 +20,7 @@ import soundfile
 from ovconvert import package
 from ovconvert.errors import IntegrityError, UsageError
 from ovconvert.runtime import Request, open_package
+from ovconvert.runtime.decode import Generation
 from ovconvert.runtime.programs.indextts2 import Program
 from ovconvert.runtime.programs.indextts2.classifier import read_scores
 from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, scaled
@@ -231,19 +232,38 @@ def test_given_codes_are_spoken_as_if_they_had_been_chosen(
     chosen: list[np.ndarray] = []
     decode = Synthesis._decode
 
-    def keep(*given: Any) -> tuple[np.ndarray, bool]:
-        codes, finished = decode(*given)
-        chosen.append(codes)
-        return codes, finished
+    def keep(*given: Any) -> Generation:
+        generation = decode(*given)
+        chosen.append(generation.codes)
+        return generation
 
     monkeypatch.setattr(Synthesis, "_decode", keep)
     greedy = replace(request_, do_sample=False)
     spoken = model.speak(TEXT, greedy).samples
     assert np.array_equal(model.render(TEXT, chosen[0], greedy), spoken)
+    assert model.spectrum(TEXT, chosen[0], greedy).shape[2] * 256 == len(spoken)
     other = (chosen[0] + 1) % 100
     assert not np.array_equal(model.render(TEXT, other, greedy), spoken)
     with pytest.raises(UsageError, match="one segment"):
         model.render(LONG, chosen[0], replace(greedy, segment_tokens=20))
+
+
+def test_a_profile_and_its_parts_change_the_audio(model: Program, request_: Request) -> None:
+    exact = model.speak(TEXT, request_)
+    assert np.array_equal(model.speak(TEXT, replace(request_, profile="exact")).samples, exact.samples)
+    for changed in (
+        {"profile": "fast"},
+        {"solver": "midpoint"},
+        {"sway": -0.5},
+        {"guidance_every": 2},
+        {"guidance_interval": (0.0, 0.3)},
+        {"prompt_seconds": 0.5},
+        {"latents": "step"},
+        {"positions": "contiguous"},
+    ):
+        speech = model.speak(TEXT, replace(request_, **changed))
+        assert np.isfinite(speech.samples).all() and len(speech.samples)
+        assert not np.array_equal(speech.samples, exact.samples), changed
 
 
 def test_version_25_speaks(model25: Program, request_: Request) -> None:
