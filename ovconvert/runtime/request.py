@@ -162,8 +162,10 @@ PROFILES: dict[str, dict[str, Any]] = {
         "num_beams": 1,
         "latents": "step",
         "positions": "contiguous",
-        "solver": "ab2",
+        "solver": "dpm++",
         "steps": 8,
+        "sway": -1.0,
+        "guidance_interval": (0.0, 0.75),
         "prompt_seconds": 5.0,
     },
 }

@@ -101,7 +101,7 @@ def export_component(
     del model, simplified
     if not options.keep_onnx:
         _discard(path)
-    entry = PackedComponent(component, options.weight_format, graphs, record, dict(lower.EXACT))
+    entry = PackedComponent(component, options.weight_format, graphs, record, lower.pinned(options.weight_format))
     cost = {
         "component": component.name,
         "parameters": parameters,

@@ -18,13 +18,9 @@ from ovconvert.stages.simplify import read_onnx
 if TYPE_CHECKING:
     import openvino as ov
 
-# f32 activations, an f32 cache and no quantization of activations, whatever the defaults of the release and the machine
-# are: an AVX-512 machine would otherwise compute in bfloat16 and keep an 8-bit cache.
-EXACT = {
-    "INFERENCE_PRECISION_HINT": "f32",
-    "KV_CACHE_PRECISION": "f32",
-    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-}
+# f32 activations and no quantization of activations, whatever the defaults of the release and the machine are: an AVX-512
+# machine would otherwise compute in bfloat16 and keep an 8-bit cache. The cache is as precise as the weights are.
+CACHES = {"fp32": "f32", "fp16": "f16"}
 PAST_KEY = re.compile(r"past_key_values\.(\d+)\.key")
 
 
@@ -81,6 +77,15 @@ def lower(model: ov.Model, dest: Path, name: str, weight_format: str, cache: Cac
     return {"stateful": stateful, "with_past": Graph(explicit.xml, stateful.bin)}
 
 
+def pinned(weight_format: str) -> dict[str, str]:
+    """Return the options with which graphs of a weight format must be compiled."""
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "KV_CACHE_PRECISION": CACHES[weight_format],
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
+
+
 def ir_name(name: str) -> str:
     """Return the file name of a component's IR without its ending, as optimum-intel writes it."""
     return f"openvino_{name}_model" if name else "openvino_model"
@@ -106,5 +111,5 @@ def find_cache(model: ov.Model) -> CacheSpec | None:
 
 def _save(model: ov.Model, dest: Path, stem: str, weight_format: str) -> Graph:
     graph = Graph(f"{stem}.xml", f"{stem}.bin")
-    save_ir(model, dest / graph.xml, weight_format=weight_format, runtime_options=EXACT)
+    save_ir(model, dest / graph.xml, weight_format=weight_format, runtime_options=pinned(weight_format))
     return graph

@@ -73,6 +73,12 @@ def test_precision_is_pinned_in_the_file(package_dir: Path) -> None:
     assert plain.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
 
 
+def test_the_cache_is_as_precise_as_the_weights(package25_dir: Path) -> None:
+    plain = ov.Core().compile_model(package25_dir / "openvino_decoder_model.xml", "CPU")
+    assert package.load(package25_dir).packed("decoder").weight_format == "fp16"
+    assert plain.get_property("KV_CACHE_PRECISION") == ov.Type.f16
+
+
 def test_beams_continue_the_rows_that_beam_idx_names_in_both_forms(package_dir: Path) -> None:
     engine = Engine(package_dir)
     rng = np.random.default_rng(3)
