@@ -14,6 +14,7 @@ from ovconvert import families, package
 from ovconvert.baselines.surface import Compiled, Output, Request, require_form
 from ovconvert.errors import UsageError, listing
 from ovconvert.original import Original
+from ovconvert.runtime.cache import empty_cache
 from ovconvert.spec import Component
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class TorchEngine:
             torch.set_num_threads(self._threads)
         with torch.no_grad():
             given = [torch.from_numpy(np.ascontiguousarray(inputs[port.name])) for port in component.inputs]
+            if component.cache is not None and not past:
+                past = [torch.from_numpy(value) for value in empty_cache(component.cache, len(given[0])).values()]
             found = network(*given, *past)
         return list(found) if isinstance(found, tuple) else [found]
 

@@ -28,7 +28,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "checkpoint": ("errors", "options"),
     "golden": ("errors", "spec"),
     "original": ("errors",),
-    "baselines": (*FOUNDATION, "families", "networks", "original"),
+    "baselines": (*FOUNDATION, "families", "networks", "original", "runtime"),
     "memory": (),
     "networks": ("errors",),
     "graphs": FOUNDATION,
