@@ -11,6 +11,8 @@ from ovconvert.judges import benchmark
 from ovconvert.judges.benchmark import Options
 from ovconvert.report import Report
 
+pytestmark = pytest.mark.slow  # a minute and more: processes, compilation, rounds
+
 TEXT = "Good morning."
 ROUNDS = 2
 

@@ -79,6 +79,7 @@ def test_defaults_beams_and_greedy(model: Program, request_: Request) -> None:
         assert difference(speech, model.speak(TEXT, changed).samples) == 0.0
 
 
+@pytest.mark.slow  # exports anew
 def test_what_the_checkpoint_asks_for_holds_unless_told_otherwise(
     model: Program, request_: Request, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,7 @@ def test_a_pickle_that_wants_to_run_code_is_not_run(copy: Path, tmp_path: Path, 
     assert proof.exists()
 
 
+@pytest.mark.slow  # the weights of three networks, folded twice
 def test_wrappers_prefixes_and_both_weight_norm_namings_are_understood(copy: Path, checkpoint: Path) -> None:
     rewrite(copy / "gpt.pth", lambda content: content.update(model=dict(content)))
 
