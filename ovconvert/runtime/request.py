@@ -12,10 +12,21 @@ from ovconvert.options import left_open, option
 from ovconvert.runtime.solve import SOLVERS
 
 MAX_TEXT = 5000  # characters; a safeguard of the command line and of services, not a limit of any model
-
-
 LATENTS = ("second-pass", "step")
 POSITIONS = ("original", "contiguous")
+PROFILES: dict[str, dict[str, Any]] = {
+    "exact": {},
+    "fast": {
+        "num_beams": 1,
+        "latents": "step",
+        "positions": "contiguous",
+        "solver": "dpm++",
+        "steps": 8,
+        "sway": -1.0,
+        "guidance_interval": (0.0, 0.75),
+        "prompt_seconds": 5.0,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,8 @@ class Request:
         Defaults.guidance_interval, "Solver times, from and to, between which guidance acts"
     )
     guidance_every: int | None = left_open(
-        Defaults.guidance_every, "Guidance is evaluated at every so-many-th step, and used again at those between"
+        Defaults.guidance_every,
+        "Guidance is computed at every so-many-th evaluation of the flow, and used again at those between",
     )
     prompt_seconds: float | None = left_open(
         Defaults.prompt_seconds, "The solver hears only the last so many seconds of the reference recording"
@@ -101,7 +113,7 @@ class Request:
         "exact",
         "Settings that belong together: exact leaves them to the package; fast trades a little for speed. What is given "
         "beside it holds.",
-        choices=("exact", "fast"),
+        choices=tuple(PROFILES),
     )
 
     def __post_init__(self) -> None:
@@ -110,9 +122,6 @@ class Request:
         vector = self.emotion_vector
         if vector is not None and (len(vector) != 8 or not all(0.0 <= weight <= 1.4 for weight in vector)):
             problems.append(f"emotion_vector is {list(vector)}; allowed: eight weights from 0 to 1.4")
-        interval = self.guidance_interval
-        if interval is not None and (len(interval) != 2 or not 0.0 <= interval[0] <= interval[1] <= 1.0):
-            problems.append(f"guidance_interval is {list(interval)}; allowed: two times from 0 to 1 that do not fall")
         for name, allowed in WORDS.items():
             if getattr(self, name) not in (None, *allowed):
                 problems.append(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
@@ -155,30 +164,21 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_reference_seconds", 1.0, 60.0),
 )
 
-WORDS = {"latents": LATENTS, "positions": POSITIONS, "solver": tuple(SOLVERS)}
-PROFILES: dict[str, dict[str, Any]] = {
-    "exact": {},
-    "fast": {
-        "num_beams": 1,
-        "latents": "step",
-        "positions": "contiguous",
-        "solver": "dpm++",
-        "steps": 8,
-        "sway": -1.0,
-        "guidance_interval": (0.0, 0.75),
-        "prompt_seconds": 5.0,
-    },
-}
+WORDS = {"latents": LATENTS, "positions": POSITIONS, "solver": tuple(SOLVERS), "profile": tuple(PROFILES)}
 DECIDED = frozenset(field.name for field in fields(Defaults))  # the settings that a package may decide
 
 
 def out_of_range(given: Mapping[str, Any]) -> list[str]:
     """Return a line for every value that is out of range; None is no value."""
-    return [
+    problems = [
         f"{name} is {given[name]}; allowed: {low} to {high}"
         for name, low, high in RANGES
         if given.get(name) is not None and not low <= given[name] <= high
     ]
+    interval = given.get("guidance_interval")
+    if interval is not None and (len(interval) != 2 or not 0.0 <= interval[0] <= interval[1] <= 1.0):
+        problems.append(f"guidance_interval is {list(interval)}; allowed: two times from 0 to 1 that do not fall")
+    return problems
 
 
 @dataclass(frozen=True)

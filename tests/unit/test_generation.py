@@ -46,6 +46,8 @@ def test_every_setting_that_a_package_may_decide_is_known() -> None:
         ({"do_sample": 1}, "do_sample = 1 is not true or false"),
         ({"top_p": "0.8"}, "top_p = '0.8' is not a number"),
         ({"steps": None}, "steps = None is not a whole number"),
+        ({"solver": "rk4"}, "solver = 'rk4' is not one of euler"),
+        ({"guidance_interval": [0.5]}, "guidance_interval is [0.5]; allowed: two times"),
     ],
 )
 def test_what_is_wrong_is_told(content: dict[str, Any], problem: str) -> None:

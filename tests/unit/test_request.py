@@ -84,6 +84,7 @@ def test_all_that_a_package_may_decide_is_open_and_tells_the_originals() -> None
         ({"latents": "third-pass"}, "latents is 'third-pass'; allowed: second-pass, step"),
         ({"guidance_interval": (0.5,)}, "guidance_interval is .0.5.; allowed: two times from 0 to 1"),
         ({"guidance_interval": (0.6, 0.2)}, "guidance_interval"),
+        ({"profile": "slow"}, "profile is 'slow'; allowed: exact, fast"),
         ({"sway": -1.5}, "sway is -1.5; allowed: -1.0 to 1.0"),
     ],
 )
