@@ -131,10 +131,11 @@ class Checkpoint:
             if part.name not in self._configs:
                 continue
             module = construct(partial(part.network, self._configs[part.name]))
+            keys = set(module.state_dict())  # asked once: a network of a thousand keys gathers them anew each time
             where = " + ".join(name for name, _ in part.reads)
             problems += mismatches(module, self._shapes_of(part), f"{where} ({part.name})")
             for name, prefix in part.reads:
-                used[name] |= {key for key in self._shapes[name] if prefix + key in module.state_dict()}
+                used[name] |= {key for key in self._shapes[name] if prefix + key in keys}
                 patterns[name] += [pattern.removeprefix(prefix) for pattern in module.UNUSED]
         unused: list[str] = []
         for name, shapes in self._shapes.items():
