@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovconvert import memory
 from ovconvert.bench.alone import Alone, timed, used
+from ovconvert.bench.effort import Effort
 from ovconvert.bench.published import with_loop
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.spoken import Taken, readings
@@ -25,7 +26,9 @@ class Bench:
     """An engine, opened as its first competitor wants it. Graphs are compiled when first used, which the warm-up does."""
 
     def __init__(self, subject: Subject) -> None:
+        self._effort = Effort()  # before the engine makes its threads
         self._watched = open_engine(subject)
+        self._program: SpeechProgram | None = None  # one that knows the voice
         self._settings: dict[str, object] = {}
 
     def warm_up(
@@ -43,14 +46,20 @@ class Bench:
             speech = program.speak(text.text, asked)
             self._settings = {name: value for name, value in vars(speech.request).items() if name in DECIDED}
         self._watched.keep = None
+        self._program = program
         return used(self._watched, contexts)
 
     def settings(self) -> dict[str, object]:
         """Return the settings that held in the warm-up, those that the package decided included."""
         return self._settings
 
-    def turn(self, asked: Request, texts: Sequence[Text]) -> list[Reading]:
-        """Speak the first text with a voice that is new, then every text with the voice known."""
+    def turn(self, asked: Request, texts: Sequence[Text], new_voice: bool = True) -> list[Reading]:
+        """Speak the first text with a voice that is new, then every text with the voice known.
+
+        Without `new_voice` only the latter, with the voice of the warm-up.
+        """
+        if not new_voice and self._program is not None:
+            return [reading for text in texts for reading in self._speak(self._program, asked, text)]
         program = open_program(self._watched)
         first = Text(f"{texts[0].name}, {NEW_VOICE}", texts[0].text)
         found = self._speak(program, asked, first)
@@ -69,9 +78,12 @@ class Bench:
 
     def _speak(self, program: SpeechProgram, asked: Request, text: Text) -> list[Reading]:
         self._watched.calls.clear()
-        compiled, begun = self._watched.compile_seconds, time.perf_counter()
+        if begin := getattr(self._watched.engine, "begin", None):
+            begin()
+        compiled, before, begun = self._watched.compile_seconds, self._effort.now(), time.perf_counter()
         speech = program.speak(text.text, asked)
-        taken = Taken(time.perf_counter() - begun, self._watched.compile_seconds - compiled, tuple(self._watched.calls))
+        seconds, spent = time.perf_counter() - begun, self._effort.now().since(before)
+        taken = Taken(seconds, self._watched.compile_seconds - compiled, tuple(self._watched.calls), spent)
         return list(readings(text.name, speech, taken, self._watched.manifest))
 
 

@@ -40,6 +40,7 @@ class Plan:
     contexts: tuple[int, ...] = ()
     seed: int = 0
     whole: frozenset[str] = frozenset({""})  # labels
+    new_voice: bool = True
 
 
 @dataclass
@@ -93,7 +94,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
         )
         machine_turn = {limits.MACHINE: limits.probe(threads)}
         turns = {
-            subject.label: partial(_speak, workers[subject.label], subject, plan.texts, subject.label in owners)
+            subject.label: partial(_speak, workers[subject.label], subject, plan, subject.label in owners)
             for subject in plan.subjects
         }
         spoken: Rounds = rounds({**turns, **machine_turn}, what="speech")
@@ -131,9 +132,9 @@ def _loads(plan: Plan, findings: Findings, golden: Sequence[Alone], scratch: Pat
     return found.spells
 
 
-def _speak(process: Worker, subject: Subject, texts: Sequence[Text], alone: bool) -> list[Reading]:
+def _speak(process: Worker, subject: Subject, plan: Plan, alone: bool) -> list[Reading]:
     """Take a turn of speech. Only who is `alone` in its process, or was its first, says what memory that took."""
-    found: list[Reading] = process.call("turn", subject.asked, texts)
+    found: list[Reading] = process.call("turn", subject.asked, plan.texts, plan.new_voice)
     return found + (process.call("memory") if alone else [])
 
 

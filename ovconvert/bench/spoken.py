@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ovconvert.bench.effort import Spent
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.watch import Call
 from ovconvert.package import Manifest
@@ -22,11 +23,12 @@ PERCENTILES = (50, 90, 99)
 
 @dataclass(frozen=True)
 class Taken:
-    """What an utterance took: seconds in all, of them those of compiling, and the calls of its graphs."""
+    """What an utterance took: seconds in all, of them of compiling, the calls of its graphs, what the process spent."""
 
     seconds: float
     compile_seconds: float
     calls: tuple[Call, ...]
+    spent: Spent | None = None
 
 
 def readings(case: str, speech: Speech, taken: Taken, manifest: Manifest) -> Iterator[Reading]:
@@ -39,10 +41,19 @@ def readings(case: str, speech: Speech, taken: Taken, manifest: Manifest) -> Ite
         yield Reading(
             WHOLE, case, "RTF", seconds / speech.audio_seconds, "s/s", "lower", "seconds of work per second of audio"
         )
+    if taken.spent is not None:
+        yield from _effort(case, taken.spent)
     steps = {packed.component.name for packed in manifest.components if packed.component.cache is not None}
     for name in sorted(steps & {call.name for call in calls}):
         yield from _tokens(name, case, [call for call in calls if call.name == name])
     yield from _parts(case, taken)
+
+
+def _effort(case: str, spent: Spent) -> Iterator[Reading]:
+    """Yield what the process spent, which others on the machine change less than its wall time."""
+    yield Reading(WHOLE, case, "CPU seconds", spent.cpu_seconds, "s", "lower", "of all threads of the process")
+    if spent.instructions is not None:
+        yield Reading(WHOLE, case, "instructions", spent.instructions, "instructions", "lower", "in user space")
 
 
 def _tokens(name: str, case: str, calls: Sequence[Call]) -> Iterator[Reading]:

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ovconvert.bench.slowed import Slowed
 from ovconvert.bench.variants import Variant
 from ovconvert.bench.watch import Watched
 from ovconvert.errors import UsageError
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """One competitor. `label` is what reports call it, "" for the package that the report is about."""
+    """One competitor. `label` is what reports call it, "" for the package that the report is about.
+
+    `slower` makes it slower on purpose by that share: 0.1 is 10 %.
+    """
 
     label: str
     package: Path
@@ -29,12 +33,13 @@ class Subject:
     checkpoint: Path | None = None
     threads: int | None = None
     variant: Variant = field(default_factory=Variant)
+    slower: float = 0.0
 
     @property
     def opening(self) -> tuple[object, ...]:
         """Return what decides how the engine is opened; the request does not."""
         options = tuple(sorted(self.variant.runtime_options.items()))
-        return self.package, self.engine, self.checkpoint, _threads(self), self.variant.form, options
+        return self.package, self.engine, self.checkpoint, _threads(self), self.variant.form, options, self.slower
 
     @property
     def asked(self) -> Request:
@@ -47,7 +52,8 @@ def open_engine(subject: Subject, cache_dir: Path | None = None) -> Watched:
     engine = ENGINES[subject.engine](subject, cache_dir)
     engine.manifest = subject.variant.apply(engine.manifest)
     # a program that gives its front end back compiles it again for the next voice; the others' own programs keep theirs
-    return Watched(engine, releases=subject.engine == "openvino")
+    slowed = Slowed(engine, subject.slower) if subject.slower else engine
+    return Watched(slowed, releases=subject.engine == "openvino")
 
 
 def open_program(watched: Watched) -> SpeechProgram:

@@ -48,6 +48,7 @@ class Options(Request):
     reference_seconds: tuple[float, ...] = option((), "Also measure with the reference recording cut to these lengths.")
     components: bool = option(True, "Also run every component alone.")
     golden_sizes: bool = option(False, "Run components alone also at the sizes of their golden tensors.")
+    new_voice: bool = option(True, "Also speak the first text with a voice that was not heard before.")
     contexts: tuple[int, ...] = option((), "Positions in a step's cache when it runs alone (default: as in the texts).")
 
 
@@ -164,6 +165,7 @@ def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...
         contexts=options.contexts,
         seed=options.seed,
         whole=frozenset(whole),
+        new_voice=options.new_voice,
     )
 
 
