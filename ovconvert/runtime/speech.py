@@ -21,6 +21,7 @@ class Chunk:
     tokens: int
     silence: int
     finished: bool  # False: the segment reached the length limit before the model ended it
+    codes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the segment, (tokens,)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,14 @@ class Program:
         with self._turn:
             return Synthesis.spectrum(*self._given(text, codes, request))
 
+    def logits(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
+        """Return the decoder's logits (codes + 1, vocabulary) before each of given codes (n,) and after the last.
+
+        Step by step, as if the decoder had chosen them for `text`. Raises UsageError as `render` does.
+        """
+        with self._turn:
+            return Synthesis.logits(*self._given(text, codes, request))
+
     def speak(self, text: str, request: Request, on_progress: Report = _quiet) -> Speech:
         """Return the audio of `text`. Raises as `stream` does."""
         request = self._resolved(request)

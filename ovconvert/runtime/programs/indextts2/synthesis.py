@@ -50,7 +50,8 @@ class Synthesis:
             generation = self._decode(prefix, request, rng, on_progress)
             mel = self._spectrum(prefix, generation, voice, request, rng, on_progress)
             samples = self._wave(mel)
-            yield Chunk(samples, rate, segment.text, len(generation.codes), silence, generation.finished)
+            codes = generation.codes
+            yield Chunk(samples, rate, segment.text, len(codes), silence, generation.finished, codes)
 
     def spectrum(
         self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
@@ -65,6 +66,22 @@ class Synthesis:
     ) -> np.ndarray:
         """Return the audio (samples,) of given codes (n,), as if the decoder had chosen them for `segment`."""
         return self._wave(self.spectrum(segment, codes, voice, emotion, request))
+
+    def logits(
+        self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
+    ) -> np.ndarray:
+        """Return the decoder's logits (codes + 1, vocabulary) before each of given codes (n,) and after the last.
+
+        Step by step through the cache, as the codes would be drawn.
+        """
+        prefix = self._prefix(segment, voice, emotion)
+        decoder = _Decoder(self._step)
+        decoder.reset()
+        row = np.zeros(1, np.int32)
+        found = [decoder(np.concatenate([prefix, self._first()], 1), row)[0]]
+        for position, code in enumerate(codes):
+            found.append(decoder(self._embed_next(np.array([[code]]), position, request), row)[0])
+        return np.concatenate(found).astype(np.float32)
 
     def _wave(self, mel: np.ndarray) -> np.ndarray:
         """Return the audio (samples,) of a mel (1, bands, frames)."""
@@ -101,6 +118,15 @@ class Synthesis:
         ids = {"codes": codes.astype(np.int64), "position_ids": positions.astype(np.int64)}
         return self._engine.run("speech_embeddings", **ids)["inputs_embeds"]
 
+    def _first(self) -> np.ndarray:
+        """Return what stands before the first code, (1, 1, width)."""
+        return self._embed(np.array([[self._settings["start_speech"]]]), np.zeros((1, 1)))
+
+    def _embed_next(self, codes: np.ndarray, position: int, request: Resolved) -> np.ndarray:
+        """Return (rows, 1, width) of the codes (rows, 1) that were drawn as number `position`, counted from 0."""
+        skipped = SKIPPED if request.positions == "original" else 0
+        return self._embed(codes, np.full(codes.shape, position + 1 + skipped))
+
     def _decode(self, prefix: np.ndarray, request: Resolved, rng: np.random.Generator, on_progress: Report) -> Generation:
         """Return the codes (n,) without the stop token, and with them the states that drew them, if they are wanted."""
         start, stop = self._settings["start_speech"], self._settings["stop_speech"]
@@ -117,16 +143,10 @@ class Synthesis:
             max_new_tokens=limit,
         )
 
-        skipped = SKIPPED if request.positions == "original" else 0
-
-        def embed(codes: np.ndarray, position: int) -> np.ndarray:
-            return self._embed(codes, np.full(codes.shape, position + 1 + skipped))
-
-        first = self._embed(np.array([[start]]), np.zeros((1, 1)))
         return generate(
             _Decoder(self._step),
-            np.concatenate([prefix, first], 1),
-            embed,
+            np.concatenate([prefix, self._first()], 1),
+            lambda codes, position: self._embed_next(codes, position, request),
             sampling,
             eos_token_id=stop,
             history=[PLACEHOLDER] * prefix.shape[1] + [start],
