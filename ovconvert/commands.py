@@ -14,6 +14,7 @@ from ovconvert.errors import OvconvertError, UsageError
 from ovconvert.fields import OptionField
 from ovconvert.verbs import Verb
 
+STDOUT = "-"  # as a destination
 INTERRUPTED = 130  # what shells report for a process that Ctrl-C ended
 TYPES: dict[type, click.ParamType[Any]] = {
     bool: click.BOOL,
@@ -186,7 +187,8 @@ def _perform(verb: Verb, source: Path | None, options: type, values: dict[str, A
     dest = values.pop("dest")
     with shown() as progress:
         perform(verb, source, dest, options(**values), progress)
-    click.echo(dest)
+    if str(dest) != STDOUT:  # which has what was made
+        click.echo(dest)
 
 
 def _judge(verb: Verb, source: Path | None, options: type, values: dict[str, Any]) -> None:

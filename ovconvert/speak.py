@@ -16,9 +16,9 @@ from ovconvert.runtime.request import DECIDED, Request
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ovconvert.runtime.speech import Speech
+    from ovconvert.runtime.speech import Speech, SpeechProgram
 
-STDIN = "-"
+STANDARD = "-"  # input or output
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Options(Request):
 
     text: str = option("", "Text to speak; '-' reads standard input.")
     text_file: Path | None = option(None, "File to read the text from, UTF-8.")
+    stream: bool = option(
+        False, "Write audio while more is made: every sentence a segment, in chunks, unless told otherwise."
+    )
+    raw: bool = option(False, "With --stream: 16-bit samples without a header.")
     timings: bool = option(False, "Print seconds per component, the real-time factor, and the settings that held.")
     force: bool = option(False, "Replace the output if it exists.")
     threads: int | None = option(None, "Threads of the inference engine (default: the engine decides).")
@@ -40,6 +44,8 @@ def requires(source: Path, options: Options) -> list[str]:
         problems.append("give either TEXT or --text-file" if options.text else "no text: give TEXT or --text-file")
     if options.text_file and not options.text_file.is_file():
         problems.append(f"text file {options.text_file}: no such file")
+    if options.raw and not options.stream:
+        problems.append("raw samples are written by --stream alone; add it")
     if options.threads is not None and options.threads < 1:
         problems.append(f"threads {options.threads}: at least 1")
     return problems
@@ -48,19 +54,17 @@ def requires(source: Path, options: Options) -> list[str]:
 def run(source: Path, dest: Path, options: Options, progress: Progress = silent) -> Path:
     """Speak the text of `options` with the package at `source` and write `dest`, whole or not at all.
 
-    Raises UsageError for a text that is empty or not UTF-8 and for a `dest` that may not be replaced.
+    What is streamed grows instead, and stays if the work ends early. Raises UsageError for a text that is empty or not
+    UTF-8 and for a `dest` that may not be replaced.
     """
-    refuse_output(dest, force=options.force)
+    refuse_output(dest, options)
     text = read_text(options)
     from ovconvert.runtime import open_package
-    from ovconvert.runtime.audio import write_wav
 
     progress("open package", 0, 1)
     model = open_package(source, threads=options.threads, cache_dir=options.cache_dir)
     progress("open package", 1, 1)
-    speech = model.speak(text, options, progress)
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    write_wav(dest, speech.samples, speech.sample_rate, overwrite=options.force)
+    speech = (stream if options.stream else write)(model, text, dest, options, progress)
     for note in speech.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.timings:
@@ -68,13 +72,41 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     return dest
 
 
-def refuse_output(dest: Path, *, force: bool) -> None:
-    """Raise UsageError unless `dest` is a WAV file's name that is free or that `force` allows to replace."""
-    if dest.suffix.lower() != ".wav":
-        raise UsageError(f"output {dest}: only .wav is written; name a file that ends so")
+def write(model: SpeechProgram, text: str, dest: Path, options: Options, progress: Progress) -> Speech:
+    """Speak `text` and write it when it is whole."""
+    from ovconvert.runtime.audio import write_wav
+
+    speech = model.speak(text, options, progress)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(dest, speech.samples, speech.sample_rate, overwrite=options.force)
+    return speech
+
+
+def stream(model: SpeechProgram, text: str, dest: Path, options: Options, progress: Progress) -> Speech:
+    """Speak `text` and write it chunk by chunk, to standard output if `dest` says so."""
+    from ovconvert.runtime.streaming import Writer, growing
+
+    if str(dest) == STANDARD:
+        writer = Writer(sys.stdout.buffer, raw=options.raw)
+        return model.speak(text, options.streamed(), progress, writer.add)
+    with growing(dest, raw=options.raw, overwrite=options.force) as writer:
+        return model.speak(text, options.streamed(), progress, writer.add)
+
+
+def refuse_output(dest: Path, options: Options) -> None:
+    """Raise UsageError unless `dest` is a name of the right kind that is free, or that may be replaced."""
+    if str(dest) == STANDARD:
+        if not options.stream:
+            raise UsageError("standard output takes audio while it is made; add --stream, or name a file")
+        if sys.stdout.isatty():
+            raise UsageError("standard output is a terminal; send the audio to a player or a file: | aplay")
+        return
+    suffix = ".raw" if options.raw else ".wav"
+    if dest.suffix.lower() != suffix:
+        raise UsageError(f"output {dest}: only {suffix} is written; name a file that ends so")
     if dest.is_dir():
         raise UsageError(f"output {dest} is a directory; name a file")
-    if dest.exists() and not force:
+    if dest.exists() and not options.force:
         raise UsageError(f"output {dest} exists; name another, or replace it with --force")
     folder = existing_parent(dest.parent)
     if not writable(folder):  # said now, not after minutes of work
@@ -90,7 +122,7 @@ def read_text(options: Options) -> str:
     """Return the text to speak. Raises UsageError if it is empty or not UTF-8."""
     if options.text_file:
         return decode(options.text_file.read_bytes(), str(options.text_file))
-    if options.text == STDIN:
+    if options.text == STANDARD:
         return decode(sys.stdin.buffer.read(), "standard input")
     return decode(options.text.encode("utf-8", "surrogateescape"), "TEXT")
 
@@ -114,7 +146,7 @@ def show(speech: Speech) -> None:
 
 
 def table(speech: Speech) -> Table:
-    """Return seconds per component, their sum, and the real-time factor: seconds of work per second of audio.
+    """Return seconds per component, those that passed, and the real-time factor: seconds that passed per second of audio.
 
     Below it stand the settings that a package may decide, with the values that held.
     """
@@ -124,7 +156,7 @@ def table(speech: Speech) -> Table:
     drawn = Table("component", "seconds", caption=", ".join(settings), caption_justify="left")
     for name, seconds in speech.timings.items():
         drawn.add_row(name, f"{seconds:.3f}")
-    total = sum(speech.timings.values())
+    total = speech.seconds
     drawn.add_section()
     drawn.add_row("all", f"{total:.3f}")
     drawn.add_row("until the first audio", f"{speech.first_audio_seconds:.3f}")

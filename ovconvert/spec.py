@@ -67,7 +67,8 @@ class Component:
     """One graph of a model: its ports without the cache, its cache, and the precision it must keep.
 
     `keep_fp` holds patterns of weight names that quantization leaves alone; `floor_db` is the lowest signal-to-noise
-    ratio against PyTorch that validation accepts, by weight format.
+    ratio against PyTorch that validation accepts, by weight format. `reach` is how many frames of input on each side a frame
+    of output depends on: with so many around it, a piece can be computed alone; 0 where that was not stated.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Component:
     cache: CacheSpec | None = None
     keep_fp: tuple[str, ...] = ()
     floor_db: dict[str, float] = field(default_factory=dict)
+    reach: int = 0
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

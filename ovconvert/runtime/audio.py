@@ -136,6 +136,14 @@ def join(segments: Sequence[np.ndarray], silence: int) -> np.ndarray:
     return np.concatenate(parts[1:]) if parts else gap[:0]
 
 
+def pcm16(samples: np.ndarray) -> np.ndarray:
+    """Return int16 of float `samples` in [-1, 1]; louder ones are clipped. Raises QualityError for those not finite."""
+    if not np.isfinite(samples).all():
+        raise QualityError("the audio has samples that are not finite and is not written; a graph overflows")
+    clipped: np.ndarray = np.clip(np.asarray(samples, np.float32) * FULL_SCALE, -FULL_SCALE, FULL_SCALE)
+    return clipped.astype(np.int16)
+
+
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int, *, overwrite: bool = False) -> None:
     """Write `samples` (count,) in [-1, 1] as a 16-bit mono WAV, whole or not at all; louder ones are clipped (spec 14).
 
@@ -145,13 +153,11 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int, *, overwrite: b
     import soundfile
 
     path = Path(path)
-    if not np.isfinite(samples).all():
-        raise QualityError(f"nothing written to {path}: the audio has samples that are not finite; a graph overflows")
+    pcm = pcm16(samples)
     if path.is_dir():
         raise UsageError(f"{path} is a directory; name a file")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists; name another file, or allow to replace it")
-    pcm = np.clip(np.asarray(samples, np.float32) * FULL_SCALE, -FULL_SCALE, FULL_SCALE).astype(np.int16)
     encoded = io.BytesIO()
     soundfile.write(encoded, pcm, sample_rate, format="WAV", subtype="PCM_16")
     try:

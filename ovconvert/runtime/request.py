@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ovconvert.errors import UsageError, listing
 from ovconvert.options import left_open, option
@@ -14,6 +14,7 @@ from ovconvert.runtime.solve import SOLVERS
 MAX_TEXT = 5000  # characters; a safeguard of the command line and of services, not a limit of any model
 LATENTS = ("second-pass", "step")
 POSITIONS = ("original", "contiguous")
+SEGMENTS = ("length", "sentence")
 PROFILES: dict[str, dict[str, Any]] = {
     "exact": {},
     "fast": {
@@ -27,6 +28,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "prompt_seconds": 5.0,
     },
 }
+STREAMING: dict[str, Any] = {"segment_by": "sentence", "chunk_seconds": 2.0}  # what makes the first audio come early
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ class Defaults:
     guidance_interval: tuple[float, ...] = (0.0, 1.0)
     guidance_every: int = 1
     prompt_seconds: float = 60.0
+    segment_by: str = "length"
     segment_tokens: int = 120
     silence_ms: int = 200
+    chunk_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,17 @@ class Request:
     prompt_seconds: float | None = left_open(
         Defaults.prompt_seconds, "The solver hears only the last so many seconds of the reference recording"
     )
+    segment_by: str | None = left_open(
+        Defaults.segment_by,
+        "Where segments of text end: as late as their length allows, or with every sentence, whose audio then comes sooner",
+        choices=SEGMENTS,
+    )
     segment_tokens: int | None = left_open(Defaults.segment_tokens, "Longest segment of text, in text tokens")
     silence_ms: int | None = left_open(Defaults.silence_ms, "Silence between segments, in milliseconds")
+    chunk_seconds: float | None = left_open(
+        Defaults.chunk_seconds, "Audio is voiced and given so many seconds at a time; 0: a segment at a time"
+    )
+    overlap: bool = option(False, "Decode the next segment while this one is solved and voiced.")
     max_reference_seconds: float = option(15.0, "Reference recordings are cut to this length.")
     profile: str = option(
         "exact",
@@ -130,6 +143,10 @@ class Request:
             problems.append(f"{' and '.join(given)} are given; allowed: one source of emotion")
         if problems:
             raise UsageError(listing("the request cannot be served:", problems))
+
+    def streamed(self) -> Self:
+        """Return the request with what lets the first audio come early, where it does not say otherwise."""
+        return replace(self, **{name: value for name, value in STREAMING.items() if getattr(self, name) is None})
 
     def resolved(self, defaults: Mapping[str, Any]) -> Resolved:
         """Return the request with everything that it leaves open taken from its profile, else from `defaults`, a package's,
@@ -161,10 +178,17 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("prompt_seconds", 0.5, 60.0),
     ("segment_tokens", 10, 600),
     ("silence_ms", 0, 10_000),
+    ("chunk_seconds", 0.0, 60.0),
     ("max_reference_seconds", 1.0, 60.0),
 )
 
-WORDS = {"latents": LATENTS, "positions": POSITIONS, "solver": tuple(SOLVERS), "profile": tuple(PROFILES)}
+WORDS = {
+    "latents": LATENTS,
+    "positions": POSITIONS,
+    "solver": tuple(SOLVERS),
+    "segment_by": SEGMENTS,
+    "profile": tuple(PROFILES),
+}
 DECIDED = frozenset(field.name for field in fields(Defaults))  # the settings that a package may decide
 
 

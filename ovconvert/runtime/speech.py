@@ -1,4 +1,4 @@
-"""What a speech program offers and gives: audio by segment, or whole."""
+"""What a speech program offers and gives: audio as it is made, or whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ovconvert.runtime.request import Request, Resolved
 
 @dataclass(frozen=True)
 class Chunk:
-    """Audio of one segment, float32 mono in [-1, 1]; `silence` samples of nothing belong between it and the next."""
+    """Audio that follows on the chunk before it, float32 mono in [-1, 1]; `silence` samples of nothing belong behind it.
+
+    It is a segment of the text, or a part of one; what is said of the segment, the last part says as the first does.
+    """
 
     samples: np.ndarray
     sample_rate: int
@@ -22,11 +25,15 @@ class Chunk:
     silence: int
     finished: bool  # False: the segment reached the length limit before the model ended it
     codes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the segment, (tokens,)
+    segment: int = 0  # its number
 
 
 @dataclass(frozen=True)
 class Speech:
-    """A whole utterance, the seconds that each component took, and the request with all that it had left open."""
+    """A whole utterance, the seconds that each component took, and the request with all that it had left open.
+
+    The seconds of the components add up to more than `seconds`, those that passed, where two of them ran at a time.
+    """
 
     samples: np.ndarray
     sample_rate: int
@@ -34,6 +41,7 @@ class Speech:
     timings: dict[str, float] = field(default_factory=dict)
     first_audio_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def audio_seconds(self) -> float:
@@ -45,7 +53,13 @@ class SpeechProgram(Protocol):
     """How the components of a family make speech."""
 
     def stream(self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...) -> Iterator[Chunk]:
-        """Yield the audio of `text` segment by segment, each as soon as it is made."""
+        """Yield the audio of `text` in chunks, each as soon as it is made."""
 
-    def speak(self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...) -> Speech:
-        """Return the audio of `text`, segments joined."""
+    def speak(
+        self,
+        text: str,
+        request: Request,
+        on_progress: Callable[[str, int, int], None] = ...,
+        on_chunk: Callable[[Chunk], None] = ...,
+    ) -> Speech:
+        """Return the audio of `text`, chunks joined; each is handed to `on_chunk` as soon as it is made."""

@@ -34,7 +34,9 @@ SENTENCE_ENDS = frozenset({".", "!", "?", "▁.", "▁?", "▁..."})
 BREAKS = SENTENCE_ENDS | {",", "▁,", "-"}  # where a segment may end
 QUOTES = frozenset({"'", "▁'"})
 SHORTEST_RUN = 3  # pieces; a mark sooner than this ends nothing
+SHORTEST_SENTENCE = 8  # pieces or tokens; one that is shorter is spoken with the next: "Dr. Smith", "No. Never."
 CHUNK_ENDS = ",.!?;:，。！？；：、\n"
+SENTENCE_MARKS = ".!?。！？\n"  # those of them that end a sentence
 
 IDEOGRAPHS = "㐀-䶿一-鿿豈-﫿\U00020000-\U0002ffff"
 SPLIT_RANGES = "ᄀ-ᇿ⺀-꓏ꡀ-\ud7af豈-﫿︰-﹏･-ￜ\U00020000-\U0002ffff"
@@ -229,24 +231,33 @@ def split_ideographs(text: str) -> str:
     return " ".join(part.upper() for part in parts if part)
 
 
-def segment_pieces(pieces: Sequence[str], limit: int = 120, *, quick_first: int = 0) -> list[list[str]]:
+def segment_pieces(
+    pieces: Sequence[str], limit: int = 120, *, quick_first: int = 0, by_sentence: bool = False
+) -> list[list[str]]:
     """Return `pieces` in segments of at most `limit`, ended at marks where there are any (section 15.3).
 
     Nothing is lost: joined, the segments are `pieces`. Segments that start within the first `quick_first` pieces
-    are filled to half the limit, so that the first audio comes sooner. Raises UsageError for a limit below 1.
+    are filled to half the limit, so that the first audio comes sooner; `by_sentence`, a segment ends with its sentence.
+    Raises UsageError for a limit below 1.
     """
     if limit < 1:
         raise UsageError(f"segments of {limit} pieces are asked for; at least 1 is needed; the original takes 120")
     segments: list[list[str]] = []
     placed, allowed = 0, limit
     for run in _runs(pieces, limit):
-        if segments and len(segments[-1]) + len(run) <= allowed:
+        closed = by_sentence and bool(segments) and _whole_sentence(segments[-1])
+        if segments and not closed and len(segments[-1]) + len(run) <= allowed:
             segments[-1].extend(run)
         else:
             allowed = max(limit // 2, 1) if placed < quick_first else limit
             segments.append(run)
         placed += len(run)
     return segments
+
+
+def _whole_sentence(segment: Sequence[str]) -> bool:
+    ended = segment[-1] in SENTENCE_ENDS or (segment[-1] in QUOTES and segment[-2:-1] and segment[-2] in SENTENCE_ENDS)
+    return len(segment) >= SHORTEST_SENTENCE and bool(ended)
 
 
 def _runs(pieces: Sequence[str], limit: int) -> list[list[str]]:
@@ -312,19 +323,28 @@ def language_prefix_v25(language: str) -> str:
 
 
 def chunk_text_v25(
-    text: str, language: str, count: Callable[[str], int], limit: int = 120, *, capacity: int = 600
+    text: str,
+    language: str,
+    count: Callable[[str], int],
+    limit: int = 120,
+    *,
+    capacity: int = 600,
+    by_sentence: bool = False,
 ) -> list[str]:
     """Return `text` in chunks that, language prefix included, have at most min(`limit`, `capacity`) tokens (section 17).
 
     `count` gives the tokens of a string. Chunks end after punctuation where there is any; pronunciations stay whole.
-    Joined, the chunks are `text`. Raises UsageError if the limit leaves no room beside the prefix.
+    `by_sentence`, a chunk ends with its sentence. Joined, the chunks are `text`. Raises UsageError if the limit leaves no
+    room beside the prefix.
     """
     room = min(limit, capacity) - count(language_prefix_v25(language))
     if room < 1:
         raise UsageError(f"chunks of {limit} tokens are asked for; the language prefix alone takes more; allow more")
     chunks: list[str] = []
     for part in _parts(text, count, room):
-        if chunks and count(chunks[-1] + part) <= room:
+        last = chunks[-1].rstrip(" ") if chunks else ""
+        closed = by_sentence and last.endswith(tuple(SENTENCE_MARKS)) and count(last) >= SHORTEST_SENTENCE
+        if chunks and not closed and count(chunks[-1] + part) <= room:
             chunks[-1] += part
         else:
             chunks.append(part)

@@ -54,6 +54,11 @@ def difference(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(left - right).max())
 
 
+def working() -> list[str]:
+    """Return the threads that make audio."""
+    return [thread.name for thread in threading.enumerate() if thread.name in ("drafts", "chunks")]
+
+
 def test_audio_comes_out(model: Program, request_: Request) -> None:
     speech = model.speak(TEXT, request_)
     assert speech.sample_rate == 22050
@@ -168,11 +173,57 @@ def test_a_stream_gives_its_first_segment_before_the_last_is_made(model: Program
     assert model._engine.seconds["vocoder"] - before.get("vocoder", 0.0) > 1.5 * first
 
 
-def test_a_stream_that_is_left_stops_working(model: Program, request_: Request) -> None:
-    chunks = model.stream(LONG, replace(request_, segment_tokens=60))
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_stream_that_is_left_stops_working(model: Program, request_: Request, overlap: bool) -> None:
+    chunks = model.stream(LONG, replace(request_, segment_tokens=60, overlap=overlap))
     next(chunks)
     chunks.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "segments"]
+    assert working() == []
+
+
+def test_overlapped_is_what_it_is_one_after_the_other(model: Program, model25: Program, request_: Request) -> None:
+    alone = replace(request_, segment_tokens=60, overlap=False)
+    for program, latents in ((model, "second-pass"), (model, "step"), (model25, "second-pass")):
+        asked = replace(alone, latents=latents)
+        left, right = program.speak(LONG, asked), program.speak(LONG, replace(asked, overlap=True))
+        assert difference(left.samples, right.samples) == 0.0
+        assert left.notes == right.notes
+    assert right.seconds > 0.0
+
+
+def test_in_chunks_it_sounds_as_it_does_whole(model: Program, request_: Request) -> None:
+    whole = replace(request_, segment_tokens=60)
+    cut = replace(whole, chunk_seconds=0.1)
+    segments, chunks = list(model.stream(LONG, whole)), list(model.stream(LONG, cut))
+    assert len(chunks) > 2 * len(segments) > 2
+    # a chunk is at most half as long again as was asked for; silence stands behind the last one of a segment alone
+    assert max(len(chunk.samples) for chunk in chunks) <= 1.5 * 0.1 * 22050 + 256
+    assert [chunk.segment for chunk in chunks if chunk.silence] == [chunk.segment for chunk in segments]
+    left, right = model.speak(LONG, whole), model.speak(LONG, cut)
+    assert difference(left.samples, right.samples) <= 1e-5 * np.abs(left.samples).max()
+    assert left.notes == right.notes
+    assert right.first_audio_seconds < right.seconds
+
+
+def test_a_package_that_does_not_say_how_far_its_vocoder_looks_is_voiced_whole(
+    package_dir: Path, request_: Request, tmp_path: Path
+) -> None:
+    older = shutil.copytree(package_dir, tmp_path / "older")
+    manifest = json.loads((older / package.MANIFEST).read_text())
+    for packed in manifest["components"]:
+        del packed["component"]["reach"]
+    (older / package.MANIFEST).write_text(json.dumps(manifest))
+    assert len(list(open_package(older).stream(TEXT, replace(request_, chunk_seconds=0.05)))) == 1
+
+
+def test_every_sentence_can_be_a_segment(model: Program, model25: Program, request_: Request) -> None:
+    text = "The first sentence is here. A second one follows it, with a comma! Dr. Brown asks: is this the third?"
+    for program in (model, model25):
+        filled = list(program.stream(text, request_))
+        cut = list(program.stream(text, replace(request_, segment_by="sentence")))
+        assert (len(filled), len(cut)) == (1, 3)
+        assert "".join(chunk.text for chunk in cut).replace(" ", "") == filled[0].text.replace(" ", "")
+        assert [chunk.text.strip()[-1] for chunk in cut] == [".", "!", "?"]
 
 
 def test_a_stream_that_is_left_ends_within_a_step_not_a_segment(model: Program, request_: Request) -> None:
@@ -186,7 +237,7 @@ def test_a_stream_that_is_left_ends_within_a_step_not_a_segment(model: Program, 
     done = reported.count("flow_estimator")
     chunks.close()
     assert reported.count("flow_estimator") < done + 400
-    assert not [thread for thread in threading.enumerate() if thread.name == "segments"]
+    assert working() == []
 
 
 def test_utterances_run_side_by_side(model: Program, request_: Request) -> None:

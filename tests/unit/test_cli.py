@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from click.testing import CliRunner, Result
 from ovconvert import commands, perform, speak
 from ovconvert.cli import cli
 from ovconvert.commands import Commands, verb_command
-from ovconvert.errors import OvconvertError
+from ovconvert.errors import OvconvertError, QualityError
 from ovconvert.options import Progress
 from ovconvert.report import from_json
 from ovconvert.runtime.request import Resolved
@@ -235,6 +236,7 @@ class Speech:
     audio_seconds: float
     first_audio_seconds: float = 0.4
     notes: tuple[str, ...] = ("the voice was cut",)
+    seconds: float = 0.75
 
 
 class Voice:
@@ -295,3 +297,76 @@ def test_what_is_not_given_is_left_to_the_package(
     assert result.exit_code == 0, result.output
     request = Voice.asked[-1][1]
     assert (request.do_sample, request.num_beams) == (do_sample, num_beams)
+
+
+class Streamed(Voice):
+    """A made-up model that gives two chunks, and may fail behind the first."""
+
+    fails: ClassVar[bool] = False
+
+    def speak(self, text: str, request: speak.Options, on_progress: Progress, on_chunk: Callable = print) -> Speech:
+        import numpy as np
+
+        from ovconvert.runtime.speech import Chunk
+
+        on_chunk(Chunk(np.full(3, 0.5, np.float32), 8000, "one", 1, 2, True))
+        if self.fails:
+            raise QualityError("the decoder gives NaN")
+        on_chunk(Chunk(np.full(4, -1.0, np.float32), 8000, "two", 1, 2, True, 1))
+        return super().speak(text, request, on_progress)
+
+
+SPOKEN = [*[16383] * 3, 0, 0, *[-32767] * 4]  # half of 32767, cut off
+
+
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> type[Streamed]:
+    monkeypatch.setattr("ovconvert.runtime.open_package", lambda path, **how: Streamed())
+    monkeypatch.setattr(Streamed, "fails", False)
+    return Streamed
+
+
+def test_a_stream_grows_a_wav(tmp_path: Path, streamed: type[Streamed]) -> None:
+    import soundfile
+
+    out = tmp_path / "deep" / "out.wav"
+    result = run("speak", str(tmp_path), "Hello.", "--stream", "--chunk-seconds", "0.5", "-o", str(out))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(out)
+    samples, rate = soundfile.read(out, dtype="int16")
+    assert (samples.tolist(), rate) == (SPOKEN, 8000)
+    assert (Voice.asked[-1][1].segment_by, Voice.asked[-1][1].chunk_seconds) == ("sentence", 0.5)
+    refused(run("speak", str(tmp_path), "Hello.", "--stream", "-o", str(out)), 2, "--force")
+    streamed.fails = True
+    assert run("speak", str(tmp_path), "Hello.", "--stream", "-o", str(out), "--force").exit_code == 6
+    samples, _ = soundfile.read(out, dtype="int16")
+    assert samples.tolist() == SPOKEN[:3]  # what was made stays, and is a WAV
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_stream_goes_down_a_pipe(tmp_path: Path, streamed: type[Streamed], raw: bool) -> None:
+    import numpy as np
+
+    from ovconvert.runtime.streaming import HEADER_BYTES, UNKNOWN, header
+
+    result = run("speak", str(tmp_path), "Hello.", "--stream", "-o", "-", *(["--raw"] if raw else []))
+    assert result.exit_code == 0, result.output
+    begin = b"" if raw else header(8000)
+    assert result.stdout_bytes.startswith(begin)
+    assert np.frombuffer(result.stdout_bytes[len(begin) :], "<i2").tolist() == SPOKEN
+    assert len(header(8000)) == HEADER_BYTES
+    assert UNKNOWN.to_bytes(4, "little") in header(8000)
+    assert "note: the voice was cut" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["-o", "-"], "--stream"),
+        (["-o", "x.wav", "--raw"], "--stream"),
+        (["-o", "x.wav", "--raw", "--stream"], "only .raw"),
+        (["-o", "x.raw", "--stream"], "only .wav"),
+    ],
+)
+def test_streams_that_cannot_be(tmp_path: Path, streamed: type[Streamed], given: list[str], said: str) -> None:
+    refused(run("speak", str(tmp_path), "Hello.", *given), 2, said)

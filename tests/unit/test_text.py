@@ -212,6 +212,17 @@ def test_runs_and_merging() -> None:
         segment_pieces(words, 0)
 
 
+def test_a_segment_can_end_with_its_sentence() -> None:
+    sentence = [*"abcdefg", "."]
+    assert segment_pieces([*sentence, *sentence], 120, by_sentence=True) == [sentence, sentence]
+    assert segment_pieces([*sentence, *sentence], 120) == [[*sentence, *sentence]]
+    quoted, comma = [*sentence, "'"], [*"abcdefg", ","]
+    assert segment_pieces([*quoted, *comma, *sentence], 120, by_sentence=True) == [quoted, [*comma, *sentence]]
+    title = ["d", "r", ".", *sentence]  # too short to stand alone
+    assert segment_pieces([*title, *sentence], 120, by_sentence=True) == [title, sentence]
+    assert segment_pieces([*sentence, *sentence], 5, by_sentence=True) == segment_pieces([*sentence, *sentence], 5)
+
+
 def test_the_first_segment_can_be_short() -> None:
     words = ["w", "w", "w", "."] * 20
     assert [len(segment) for segment in segment_pieces(words, 40)] == [40, 40]

@@ -96,7 +96,7 @@ class Checkpoint:
     def _component(self, part: parts.Part) -> Component:
         inputs, outputs = self._ports(part)
         config = self._configs[part.name]
-        return Component(part.name, part.role, inputs, outputs, part.cache(config), part.keep_fp, FLOORS)
+        return Component(part.name, part.role, inputs, outputs, part.cache(config), part.keep_fp, FLOORS, part.reach(config))
 
     def _merged(self, part: parts.Part) -> dict[str, torch.Tensor]:
         """Return what a part reads, under the names of its network; folded tensors are computed here."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ovconvert.families.indextts2.layout import Contents
+from ovconvert.families.indextts2.reach import vocoder_reach
 from ovconvert.networks import (
     bigvgan,
     campplus,
@@ -68,6 +69,7 @@ class Part:
     cache: Callable[[Any], CacheSpec | None] = lambda config: None
     example: Callable[[Any, Sizes, np.random.Generator], Example] = lambda config, sizes, rng: {}
     keep_fp: tuple[str, ...] = ()
+    reach: Callable[[Any], int] = lambda config: 0
 
 
 def _floats(*ports: tuple[str, tuple[int | str, ...]]) -> Ports:
@@ -339,6 +341,7 @@ VOCODER = Part(
         "mel": (rng.standard_normal((1, config.mel, sizes["mel_frames"])) * 2 - 5).astype(np.float32)
     },
     keep_fp=("conv_post.*",),
+    reach=vocoder_reach,
 )
 EMOTION_CLASSIFIER = Part(
     "emotion_classifier",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from itertools import groupby
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from ovconvert.errors import UsageError
 from ovconvert.package import ASSETS
 from ovconvert.runtime import audio
 from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.overlap import Left, ahead
 from ovconvert.runtime.programs.indextts2.classifier import COMPONENT as CLASSIFIER
 from ovconvert.runtime.programs.indextts2.classifier import EmotionClassifier
 from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, blend, scaled
-from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
+from ovconvert.runtime.programs.indextts2.synthesis import Draft, Synthesis
 from ovconvert.runtime.programs.indextts2.texts import Segment, Texts
 from ovconvert.runtime.programs.indextts2.voices import Voice, Voices
 from ovconvert.runtime.request import Request, Resolved
@@ -36,7 +38,8 @@ class Program:
     """Speech by an IndexTTS2 package.
 
     Voices, and the emotion vectors of recordings, are computed once and remembered. Utterances may run side by side: their
-    segments take turns on the graphs.
+    segments take turns on the graphs. Within one, the next segment is decoded while this one is solved and voiced, if the
+    request asks for it.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -49,33 +52,56 @@ class Program:
         self._matrix = EmotionMatrix(self._settings, assets)
         self._synthesis: Synthesis | None = None
         self._classifier: EmotionClassifier | None = None
-        self._turn = threading.RLock()  # graphs and decoder steps serve one segment, or one voice, at a time
+        # what decodes, and what solves and voices, each serve one segment at a time; a voice needs both
+        self._decoding = threading.RLock()
+        self._voicing = threading.RLock()
 
     def register(self, path: Path, max_seconds: float = Request.max_reference_seconds) -> Voice:
         """Compute and remember the voice in the recording at `path`, so that the first request need not."""
-        with self._turn:
+        with self._decoding, self._voicing:
             voice = self._voices.voice(path, max_seconds, with_emotion=True)
             self._voices.emotion(path, max_seconds)
             return voice
 
-    def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Iterator[Chunk]:
-        """Yield the audio of `text` segment by segment; while one is consumed, the next is made.
+    def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Generator[Chunk, None, None]:
+        """Yield the audio of `text` chunk by chunk; while one is consumed, the next is made.
 
-        Raises UsageError for a text or a recording that cannot be spoken (with), before any audio is made.
+        Progress is reported from other threads, one call at a time. Raises UsageError for a text or a recording that cannot
+        be spoken (with), before any audio is made.
         """
-        request = self._resolved(request)
-        segments = self._texts.segments(text, request)
-        _required(request.voice)
+        asked = self._resolved(request)
+        segments = self._texts.segments(text, asked)
+        _required(asked.voice)
         left = threading.Event()
+        reporting = threading.Lock()
 
         def report(what: str, done: int, total: int) -> None:
             if left.is_set():
-                raise _Left
-            on_progress(what, done, total)
+                raise Left
+            with reporting:
+                on_progress(what, done, total)
 
-        with self._turn:
-            synthesis, voice, emotion = self._prepare(text, request)
-        return _ahead(synthesis.chunks(segments, voice, emotion, request, report), self._turn, left)
+        with self._decoding, self._voicing:
+            synthesis, voice, emotion = self._prepare(text, asked)
+
+        def drafts() -> Generator[Draft, None, None]:
+            for number, segment in enumerate(segments):
+                with self._decoding:
+                    draft = synthesis.draft(number, segment, voice, emotion, asked, report)
+                yield draft
+
+        def chunks() -> Generator[Chunk, None, None]:
+            with closing(ahead(drafts(), left, "drafts") if asked.overlap else drafts()) as drafted:
+                for draft in drafted:
+                    made = synthesis.chunks(draft, voice, asked, report)
+                    while (chunk := self._voiced(made)) is not None:
+                        yield chunk
+
+        return ahead(chunks(), left, "chunks")
+
+    def _voiced(self, made: Iterator[Chunk]) -> Chunk | None:
+        with self._voicing:
+            return next(made, None)
 
     def render(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
         """Return the audio (samples,) of given speech codes (n,) for `text`, as if the decoder had chosen them.
@@ -83,37 +109,53 @@ class Program:
         What a recording loses on the way through codes, flow and vocoder can be heard in it. Raises UsageError as `stream`
         does, and for a text of more than one segment.
         """
-        with self._turn:
-            return Synthesis.render(*self._given(text, codes, request))
+        with self._decoding, self._voicing:
+            synthesis, draft, voice, resolved = self._given(text, codes, request)
+            return synthesis.render(draft, voice, resolved)
 
     def spectrum(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
         """Return the mel (1, bands, frames) from which `render` makes audio. Raises UsageError as it does."""
-        with self._turn:
-            return Synthesis.spectrum(*self._given(text, codes, request))
+        with self._decoding, self._voicing:
+            synthesis, draft, voice, resolved = self._given(text, codes, request)
+            return synthesis.spectrum(draft, voice, resolved, _quiet)
 
     def logits(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
         """Return the decoder's logits (codes + 1, vocabulary) before each of given codes (n,) and after the last.
 
         Step by step, as if the decoder had chosen them for `text`. Raises UsageError as `render` does.
         """
-        with self._turn:
-            return Synthesis.logits(*self._given(text, codes, request))
+        resolved = self._resolved(request)
+        segment = self._only_segment(text, resolved)
+        with self._decoding, self._voicing:
+            synthesis, voice, emotion = self._prepare(text, resolved)
+            return synthesis.logits(segment, codes, voice, emotion, resolved)
 
-    def speak(self, text: str, request: Request, on_progress: Report = _quiet) -> Speech:
-        """Return the audio of `text`. Raises as `stream` does."""
+    def speak(
+        self,
+        text: str,
+        request: Request,
+        on_progress: Report = _quiet,
+        on_chunk: Callable[[Chunk], None] = lambda chunk: None,
+    ) -> Speech:
+        """Return the audio of `text`; hand each chunk to `on_chunk` as soon as it is made. Raises as `stream` does."""
         request = self._resolved(request)
         start = time.perf_counter()
         before = dict(self._engine.seconds)
         first = 0.0
         chunks = []
-        for chunk in self.stream(text, request, on_progress):
-            first = first or time.perf_counter() - start
-            chunks.append(chunk)
+        with closing(self.stream(text, request, on_progress)) as made:
+            for chunk in made:
+                if not first and len(chunk.samples):
+                    first = time.perf_counter() - start
+                chunks.append(chunk)
+                on_chunk(chunk)
+        passed = time.perf_counter() - start
         spent = {name: seconds - before.get(name, 0.0) for name, seconds in self._engine.seconds.items()}
-        samples = audio.join([chunk.samples for chunk in chunks], chunks[0].silence)
+        parts = [list(part) for _, part in groupby(chunks, lambda chunk: chunk.segment)]  # of each segment
+        samples = audio.join([np.concatenate([chunk.samples for chunk in part]) for part in parts], parts[0][-1].silence)
         notes = tuple(
             f"segment {number} {what}: {chunk.text!r}"
-            for number, chunk in enumerate(chunks, 1)
+            for number, chunk in enumerate((part[-1] for part in parts), 1)
             for what, true in (
                 (f"reached the limit of {chunk.tokens} tokens", not chunk.finished),
                 ("was ended by the model before it began", not chunk.tokens),
@@ -121,7 +163,7 @@ class Program:
             if true
         )
         timings = {name: seconds for name, seconds in spent.items() if seconds > 0.0}
-        return Speech(samples, chunks[0].sample_rate, request, timings, first, notes)
+        return Speech(samples, chunks[0].sample_rate, request, timings, first, notes, passed)
 
     def _resolved(self, request: Request) -> Resolved:
         """Return the request with what it leaves open decided by the package, else by the original."""
@@ -136,15 +178,17 @@ class Program:
             self._synthesis = Synthesis(self._engine, self._settings)
         return self._synthesis, voice, emotion
 
-    def _given(
-        self, text: str, codes: np.ndarray, request: Request
-    ) -> tuple[Synthesis, Segment, np.ndarray, Voice, np.ndarray, Resolved]:
+    def _given(self, text: str, codes: np.ndarray, request: Request) -> tuple[Synthesis, Draft, Voice, Resolved]:
         resolved = self._resolved(request)
-        segments = self._texts.segments(text, resolved)
+        segment = self._only_segment(text, resolved)
+        synthesis, voice, emotion = self._prepare(text, resolved)
+        return synthesis, synthesis.given(segment, codes, voice, emotion, resolved), voice, resolved
+
+    def _only_segment(self, text: str, request: Resolved) -> Segment:
+        segments = self._texts.segments(text, request)
         if len(segments) > 1:
             raise UsageError(f"codes belong to one segment, the text has {len(segments)}: {text[:60]!r}")
-        synthesis, voice, emotion = self._prepare(text, resolved)
-        return synthesis, segments[0], codes, voice, emotion, resolved
+        return segments[0]
 
     def _emotion(self, text: str, voice: Voice, request: Request) -> np.ndarray:
         """Return the emotion vector (1, width) that a request asks for (spec section 9)."""
@@ -177,42 +221,3 @@ def _required(voice: Path | None) -> Path:
     if voice is None:
         raise UsageError("no voice: give a reference recording with --voice")
     return Path(voice)
-
-
-class _Left(Exception):
-    """Nobody waits for the audio any more. Raised where progress is reported: after a token, after a solver step."""
-
-
-def _ahead(chunks: Iterator[Chunk], turn: threading.RLock, left: threading.Event) -> Iterator[Chunk]:
-    """Yield `chunks` while a thread, when it is its `turn`, makes the next one.
-
-    It is at most one ahead. When the consumer goes, `left` is set and the thread ends at its next report of progress.
-    """
-    ready: Queue[Chunk | BaseException | None] = Queue(maxsize=1)
-
-    def make() -> None:
-        try:
-            while not left.is_set():
-                with turn:
-                    chunk = next(chunks, None)
-                ready.put(chunk)
-                if chunk is None:
-                    return
-        except _Left:
-            return
-        except BaseException as error:  # handed to the consumer, who raises it
-            ready.put(error)
-
-    worker = threading.Thread(target=make, name="segments", daemon=True)
-    worker.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        left.set()
-        while worker.is_alive():
-            while not ready.empty():
-                ready.get()
-            worker.join(timeout=0.05)

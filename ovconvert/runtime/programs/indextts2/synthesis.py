@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,33 @@ from ovconvert.runtime.request import Resolved
 from ovconvert.runtime.resize import nearest_index
 from ovconvert.runtime.solve import initial_noise, solve, sway_times
 from ovconvert.runtime.speech import Chunk
+from ovconvert.runtime.windows import Window, windows
 
+VOCODER = "vocoder"
 PLACEHOLDER = 1  # the id that stands for each prefix position in the history of the repetition penalty (section 11)
 SKIPPED = 1  # the decoding loop of the original goes from position 0 to position 2 (section 10.3)
 
 Report = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True)
+class Draft:
+    """What the decoder makes of a segment: its codes, their latents (1, codes, width) where content is made from them, and
+    the generator that the rest of the segment draws from.
+    """
+
+    number: int
+    segment: Segment
+    generation: Generation
+    latent: np.ndarray | None
+    rng: np.random.Generator
+
+
 class Synthesis:
-    """Makes the audio of segments, one after the other, on one decoder step."""
+    """Makes the audio of segments in two halves that share no graph: `draft` decodes, `chunks` solves and voices.
+
+    So one segment can be decoded while another is voiced; each half serves one segment at a time.
+    """
 
     def __init__(self, engine: Engine, settings: Mapping[str, Any]) -> None:
         self._engine = engine
@@ -33,39 +52,58 @@ class Synthesis:
         self._step: Step = open_step(engine, "decoder")
         self._decoded = engine.manifest.has("semantic_decoder")  # 2.5: content comes from the codes alone
 
-    def chunks(
-        self,
-        segments: Sequence[Segment],
-        voice: Voice,
-        emotion: np.ndarray,
-        request: Resolved,
-        on_progress: Report,
-    ) -> Iterator[Chunk]:
-        """Yield the audio of every segment. Segment i draws from its own generator, seeded by (seed, i)."""
+    def draft(
+        self, number: int, segment: Segment, voice: Voice, emotion: np.ndarray, request: Resolved, on_progress: Report
+    ) -> Draft:
+        """Return what the decoder makes of a segment, which draws from a generator of its own, seeded by (seed, number)."""
+        rng = np.random.default_rng([request.seed, number])
+        prefix = self._prefix(segment, voice, emotion)
+        generation = self._decode(prefix, request, rng, on_progress)
+        return Draft(number, segment, generation, self._state(prefix, generation), rng)
+
+    def given(self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved) -> Draft:
+        """Return the draft of given codes (n,), as if the decoder had chosen them for `segment`."""
+        generation = Generation(codes, 0.0, True, np.zeros_like(codes))
+        state = self._state(self._prefix(segment, voice, emotion), generation)
+        return Draft(0, segment, generation, state, np.random.default_rng([request.seed, 0]))
+
+    def chunks(self, draft: Draft, voice: Voice, request: Resolved, on_progress: Report) -> Iterator[Chunk]:
+        """Yield the audio of a draft: in one chunk, or in chunks of the length that is asked for."""
         rate = self._engine.manifest.sample_rate
         silence = rate * request.silence_ms // 1000
-        for number, segment in enumerate(segments):
-            rng = np.random.default_rng([request.seed, number])
-            prefix = self._prefix(segment, voice, emotion)
-            generation = self._decode(prefix, request, rng, on_progress)
-            mel = self._spectrum(prefix, generation, voice, request, rng, on_progress)
-            samples = self._wave(mel)
-            codes = generation.codes
-            yield Chunk(samples, rate, segment.text, len(codes), silence, generation.finished, codes)
+        mel = self.spectrum(draft, voice, request, on_progress)
+        size = round(request.chunk_seconds * rate / self._settings["mel"]["hop_length"])
+        # without frames there is one chunk all the same, for what is said of the segment
+        cuts = list(self._windows(mel.shape[2], size)) or [Window(0, 0, 0, 0)]
+        for window in cuts:
+            yield Chunk(
+                samples=self._wave(mel, window),
+                sample_rate=rate,
+                text=draft.segment.text,
+                tokens=len(draft.generation.codes),
+                silence=silence if window is cuts[-1] else 0,
+                finished=draft.generation.finished,
+                segment=draft.number,
+                codes=draft.generation.codes,
+            )
 
-    def spectrum(
-        self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
-    ) -> np.ndarray:
-        """Return the mel (1, bands, frames) of given codes (n,), as if the decoder had chosen them for `segment`."""
-        rng = np.random.default_rng([request.seed, 0])
-        given = Generation(codes, 0.0, True, np.zeros_like(codes))
-        return self._spectrum(self._prefix(segment, voice, emotion), given, voice, request, rng, lambda *progress: None)
+    def render(self, draft: Draft, voice: Voice, request: Resolved) -> np.ndarray:
+        """Return the audio (samples,) of a draft."""
+        mel = self.spectrum(draft, voice, request, lambda *progress: None)
+        return self._wave(mel, Window(0, mel.shape[2], 0, mel.shape[2]))
 
-    def render(
-        self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
-    ) -> np.ndarray:
-        """Return the audio (samples,) of given codes (n,), as if the decoder had chosen them for `segment`."""
-        return self._wave(self.spectrum(segment, codes, voice, emotion, request))
+    def spectrum(self, draft: Draft, voice: Voice, request: Resolved, on_progress: Report) -> np.ndarray:
+        """Return the mel (1, bands, frames) of a draft. It draws from the draft's generator, so a draft serves once."""
+        codes = draft.generation.codes
+        if not len(codes):
+            return np.zeros((1, voice.mel.shape[1], 0), np.float32)
+        condition = self._condition(self._content(draft), len(codes), request.speed)
+        return self._solve(condition, voice, request, draft.rng, on_progress)
+
+    def _windows(self, frames: int, size: int) -> Iterator[Window]:
+        """Yield the windows in which so many frames are voiced, `size` at a time if the vocoder can be cut."""
+        reach = self._engine.manifest.packed(VOCODER).component.reach
+        return windows(frames, size if reach else 0, reach)
 
     def logits(
         self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
@@ -83,26 +121,14 @@ class Synthesis:
             found.append(decoder(self._embed_next(np.array([[code]]), position, request), row)[0])
         return np.concatenate(found).astype(np.float32)
 
-    def _wave(self, mel: np.ndarray) -> np.ndarray:
-        """Return the audio (samples,) of a mel (1, bands, frames)."""
-        return self._engine.run("vocoder", mel=mel)["waveform"].reshape(-1) if mel.shape[2] else np.zeros(0, np.float32)
-
-    def _spectrum(
-        self,
-        prefix: np.ndarray,
-        generation: Generation,
-        voice: Voice,
-        request: Resolved,
-        rng: np.random.Generator,
-        on_progress: Report,
-    ) -> np.ndarray:
-        """Return the mel (1, bands, frames) of the codes drawn after `prefix`."""
-        codes = generation.codes
-        if not len(codes):
-            return np.zeros((1, voice.mel.shape[1], 0), np.float32)
-        content = self._content(prefix, generation)
-        condition = self._condition(content, len(codes), request.speed)
-        return self._solve(condition, voice, request, rng, on_progress)
+    def _wave(self, mel: np.ndarray, window: Window) -> np.ndarray:
+        """Return the audio (samples,) that a window keeps of a mel (1, bands, frames)."""
+        if window.begin == window.end:
+            return np.zeros(0, np.float32)
+        seen = np.ascontiguousarray(mel[:, :, window.begin : window.end])
+        samples = self._engine.run(VOCODER, mel=seen)["waveform"].reshape(-1)
+        hop = len(samples) // seen.shape[2]
+        return samples[hop * window.skip : hop * (window.skip + window.count)]
 
     def _prefix(self, segment: Segment, voice: Voice, emotion: np.ndarray) -> np.ndarray:
         """Return what the decoder reads before the first code, (1, positions, width)."""
@@ -155,14 +181,19 @@ class Synthesis:
             on_token=lambda count: on_progress("decoder", count, limit),
         )
 
-    def _content(self, prefix: np.ndarray, generation: Generation) -> np.ndarray:
-        """Return the content features (1, frames, width) of codes: with their latents in 2.0, decoded in 2.5."""
-        row = generation.codes[None]
-        if self._decoded:
-            return self._engine.run("semantic_decoder", codes=row)["content"]
+    def _state(self, prefix: np.ndarray, generation: Generation) -> np.ndarray | None:
+        """Return the latents (1, codes, width) of what was drawn after `prefix`; None where content needs none."""
+        if self._decoded or not len(generation.codes):
+            return None
         hidden = generation.hidden
-        latent = self._latents(prefix, generation.codes) if hidden is None else hidden[None]
-        return self._engine.run("latent_projector", latent=latent, codes=row)["content"]
+        return self._latents(prefix, generation.codes) if hidden is None else hidden[None]
+
+    def _content(self, draft: Draft) -> np.ndarray:
+        """Return the content features (1, frames, width) of codes: with their latents in 2.0, decoded in 2.5."""
+        row = draft.generation.codes[None]
+        if draft.latent is None:
+            return self._engine.run("semantic_decoder", codes=row)["content"]
+        return self._engine.run("latent_projector", latent=draft.latent, codes=row)["content"]
 
     def _latents(self, prefix: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Return the state (1, codes, width) that predicts each code, from a second pass over all of them (section 10.4)."""

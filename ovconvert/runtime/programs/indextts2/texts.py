@@ -50,22 +50,27 @@ class Texts:
                 f"language {request.language!r}: this model tells by the text, and takes {', '.join(READ_ALIKE)}"
             )
         limit = min(request.segment_tokens, self._settings["text_positions"] - len(MARKS))
-        segments = self._by_pieces(checked, limit) if self._pieces else self._by_bytes(checked, limit, request.language)
+        by_sentence = request.segment_by == "sentence"
+        segments = (
+            self._by_pieces(checked, limit, by_sentence)
+            if self._pieces
+            else self._by_bytes(checked, limit, by_sentence, request.language)
+        )
         segments = [segment for segment in segments if segment.ids]
         if not segments:
             raise UsageError(f"nothing of the text can be spoken: {text[:60]!r}")
         return segments
 
-    def _by_pieces(self, text: str, limit: int) -> list[Segment]:
+    def _by_pieces(self, text: str, limit: int, by_sentence: bool) -> list[Segment]:
         """Version 2.0: SentencePiece over upper-case text with East Asian characters apart."""
         assert self._pieces is not None
         normalized = rules.normalize_v2(text, self._settings["glossary"])
         # one visible character is read as it stands (section 15.2)
         spelled = normalized if len(normalized) == 1 else rules.split_ideographs(normalized)
-        runs = rules.segment_pieces(self._pieces.pieces(spelled), limit)
+        runs = rules.segment_pieces(self._pieces.pieces(spelled), limit, by_sentence=by_sentence)
         return [self._segment("".join(run).replace("▁", " ").strip(), self._pieces.ids(run)) for run in runs]
 
-    def _by_bytes(self, text: str, limit: int, language: str) -> list[Segment]:
+    def _by_bytes(self, text: str, limit: int, by_sentence: bool, language: str) -> list[Segment]:
         """Version 2.5: byte-level BPE behind a language mark, and a row for the language."""
         assert self._bytes is not None
         chosen = rules.language_of(text) if language == AUTO else language.lower()
@@ -73,7 +78,7 @@ class Texts:
             raise UsageError(f"no language {language!r}; have: {AUTO}, {', '.join(self._languages)}")
         encode = self._bytes.encode
         normalized = rules.normalize_v25(text, chosen, self._settings["glossary"])
-        chunks = rules.chunk_text_v25(normalized, chosen, lambda piece: len(encode(piece)), limit)
+        chunks = rules.chunk_text_v25(normalized, chosen, lambda piece: len(encode(piece)), limit, by_sentence=by_sentence)
         prefix = rules.language_prefix_v25(chosen)
         row = self._languages.index(chosen)
         return [self._segment(chunk.strip(), encode(prefix + chunk), row) for chunk in chunks]
