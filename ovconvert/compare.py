@@ -5,9 +5,14 @@ The rules:
 - A metric is *worse* if the whole interval of new / old lies beyond the bound, the *same* if all of it lies within 1.05
   either way, *better* beyond the other bound, *not worse* if it only leaves out the bound that matters. All else is
   *cannot tell*, with the rounds that would tell if the ratio is what it looks like now.
-- Many metrics are judged at once. The level of the intervals is that of Benjamini and Hochberg (1995) in the form of
-  intervals (Benjamini and Yekutieli, 2005): with r of k metrics worse, 1 - 0.05 r / k. Of a package that did not change,
-  none of the k comes out worse with at least 95 % (nearly always, as a wrong verdict also has to jump over the bound).
+- Judged is what the user feels, unless other metrics are chosen: real-time factor, seconds in all and to first audio, time
+  per token, peak memory, size on disk; and what stands for it on a noisy machine, CPU seconds and instructions. The rest is
+  shown for information, each with its own interval of 95 %, and decides nothing.
+- Several metrics are judged at once. For *worse* and *better* the level of the intervals is that of Benjamini and Hochberg
+  (1995) in the form of intervals (Benjamini and Yekutieli, 2005): with r of k metrics worse, 1 - 0.05 r / k. Of a package
+  that did not change, none of the k comes out worse with at least 95 % (nearly always, as a wrong verdict also has to jump
+  over the bound). The *same* and *not worse* need no such care, 95 % for each is enough: who says that all of k metrics
+  are the same is wrong with at most the chance of the one that is not (intersection-union test: Berger, 1982).
 - Samples of one run are pairs, and what the machine did to both cancels. Reports of two runs are told apart by the
   machine as well. A verdict on a time or a rate then has to hold as measured and also corrected by each of the machine's
   probes that both reports hold: the interval is the hull of all of these. It is then widened by what the machine drifts
@@ -18,8 +23,9 @@ The rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +42,16 @@ MOST_ROUNDS = 10_000  # more are not proposed
 MACHINE = "machine"
 PROBES = ("bandwidth", "multiply rate")
 SIZES = ("B", "KB", "kB", "MB", "GB", "KiB", "MiB", "GiB", "bytes", "instructions")
+FELT = (
+    "end to end:RTF",
+    "end to end:seconds in all",
+    "end to end:seconds to first audio",
+    "end to end:CPU seconds",
+    "end to end:instructions",
+    "*:per token, P50",
+    "process:peak RSS",
+    "package:size on disk",
+)  # what is judged unless other metrics are chosen
 STEADY = (*SIZES, "x", "%")  # sizes and ratios of one round: no machine is faster at them
 
 Samples = tuple[float, ...]
@@ -69,10 +85,14 @@ class Trial:
         return min(values) / (1 + self.drift), max(values) * (1 + self.drift)
 
 
-def compare(base: Report, new: Report, fail_over: float, drift: float | None = None) -> Comparison:
-    """Return what changed from `base` to `new`, with a verdict per metric by the rules above.
+def compare(
+    base: Report, new: Report, fail_over: float, drift: float | None = None, metrics: Sequence[str] = ()
+) -> Comparison:
+    """Return what changed from `base` to `new`, with a verdict by the rules above on each of the chosen metrics.
 
-    `fail_over` and `drift` are shares: 0.05 is 5 %. Raises UsageError for reports that have nothing to compare.
+    `fail_over` and `drift` are shares: 0.05 is 5 %. `metrics` are patterns of `chosen`; none are those of what the user
+    feels, or everything if the reports have nothing of that. Raises UsageError for reports that have nothing to compare,
+    and for a pattern that fits nothing.
     """
     old_rows, new_rows = _by_key(base), _by_key(new)
     shared = [(row, new_rows[key]) for key, row in old_rows.items() if key in new_rows]
@@ -81,15 +101,20 @@ def compare(base: Report, new: Report, fail_over: float, drift: float | None = N
         pair for pair in shared if pair[0].better and pair[0].better == pair[1].better and not _foreign(pair[0], rivals)
     ]
     _require_comparable(base, new, asked)
+    judged = {id(row) for row in chosen([row for row, _ in asked], metrics)}
     together = bool(base.run) and base.run == new.run
     probes = [] if together else [pair for pair in shared if _is_probe(pair[0]) and _sampled(*pair)]
     unseen = drift if drift is not None else DRIFT if probes else BLIND_DRIFT
     trials = {id(row): _trial(row, other, together, probes, unseen) for row, other in asked if _sampled(row, other)}
-    level = _level(list(trials.values()), fail_over)
-    changes = [
-        _judged(trials[id(row)], level, fail_over) if id(row) in trials else _counted(row, other, fail_over)
-        for row, other in asked
-    ]
+    deciding = [trial for row, trial in trials.items() if row in judged]
+    level = _level(deciding, fail_over)
+    changes = []
+    for row, other in asked:
+        trial = trials.get(id(row))
+        if id(row) in judged:
+            changes.append(_judged(trial, level, fail_over) if trial else _counted(row, other, fail_over))
+        else:
+            changes.append(_told(_judged(trial, LEVEL, fail_over) if trial else _counted(row, other, fail_over)))
     changes += [_probed(row, other) for row, other in probes]
     return Comparison(
         base,
@@ -98,11 +123,27 @@ def compare(base: Report, new: Report, fail_over: float, drift: float | None = N
         tuple(changes),
         (*_warnings(base, new, together, probes, unseen), *_disturbed(base, new)),
         (
-            f"Intervals of {len(trials)} sampled metrics at a level of {100 * level:.4g} %, so that all together raise a "
-            f"false alarm in at most {100 * FALSE_ALARMS:g} % of comparisons of what did not change",
+            f"Judged: {', '.join(sorted({_choice(row) for row, _ in asked if id(row) in judged}))}; the other rows decide "
+            "nothing",
+            f"Worse or better by intervals of {len(deciding)} sampled metrics at a level of {100 * level:.4g} %, so that "
+            f"all together raise a false alarm in at most {100 * FALSE_ALARMS:g} % of comparisons of what did not change; "
+            f"the same or not worse by intervals of {100 * LEVEL:g} %",
             *_left_out(base, new, old_rows, new_rows, shared, rivals),
         ),
     )
+
+
+def chosen(rows: Sequence[Measurement], metrics: Sequence[str] = ()) -> list[Measurement]:
+    """Return the rows that patterns choose: `SUBJECT:METRIC` or `SUBJECT:CASE:METRIC`, with * and ? as in file names.
+
+    "end to end:*" are all of whole utterances, "decoder:short:per token*" those of one text. Without patterns, what the
+    user feels; all, if nothing of that is there. Raises UsageError, with all that there is, for patterns that fit nothing.
+    """
+    missed = [pattern for pattern in metrics if not any(_fits(row, pattern) for row in rows)]
+    if missed:
+        there = sorted({_choice(row) for row in rows})
+        raise UsageError(listing(f"--metrics: nothing fits {', '.join(map(repr, missed))}; there are:", there))
+    return [row for row in rows if any(_fits(row, pattern) for pattern in metrics or FELT)] or list(rows)
 
 
 def read(path: Path) -> Report:
@@ -127,6 +168,14 @@ def share(text: str, name: str) -> float:
     if rest or not 0 <= value <= 1 or (value == 1 and not percent):
         raise UsageError(f"{name} {text!r}: give a share such as 5% or 0.05, from 0% to 100%")
     return value
+
+
+def _choice(row: Measurement) -> str:
+    return f"{row.subject}:{row.metric}"
+
+
+def _fits(row: Measurement, pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in (_choice(row), f"{row.subject}:{row.case}:{row.metric}"))
 
 
 def _by_key(report: Report) -> dict[Key, Measurement]:
@@ -220,10 +269,18 @@ def _verdict(low: float, high: float, fail_over: float) -> str:
 
 def _judged(trial: Trial, level: float, fail_over: float) -> Change:
     cost = trial.cost(level)
+    if _verdict(cost.low, cost.high, fail_over) == UNKNOWN:
+        alone = trial.cost(LEVEL)
+        cost = alone if _verdict(alone.low, alone.high, fail_over) in (SAME, NOT_WORSE) else cost
     shown = cost if trial.base.better == "lower" else Estimate(1 / cost.value, 1 / cost.high, _inverse(cost.low))
     verdict = _verdict(cost.low, cost.high, fail_over)
     more, detail = _advice(trial, level, fail_over) if verdict == UNKNOWN else (None, "")
     return Change(trial.base, trial.new, shown, verdict, detail, _per_round(trial), more)
+
+
+def _told(change: Change) -> Change:
+    """Return a change for information: its interval stays, its verdict is left out."""
+    return replace(change, verdict=UNASKED, detail="", more=None)
 
 
 def _per_round(trial: Trial) -> Samples:
@@ -247,7 +304,8 @@ def _advice(trial: Trial, level: float, fail_over: float) -> tuple[int | None, s
             return None, "right at the bound: no number of rounds tells"
         return None, "the machine may have moved as much: measure both in turns, in one run"
     room = max(low / (1 + fail_over), (1 + fail_over) / high)
-    needed = max(samples_needed(*pair, trial.paired, room, level) for pair in trial.sets)
+    asked = level if low > 1 + fail_over else LEVEL  # to show it worse; to show it not worse
+    needed = max(samples_needed(*pair, trial.paired, room, asked) for pair in trial.sets)
     if needed > MOST_ROUNDS:
         return None, f"close to the bound: more than {MOST_ROUNDS} rounds to tell"
     more = max(needed - have, 1)

@@ -25,6 +25,12 @@ FAIL_OVER = click.Option(
     show_default=True,
     help="How much slower (for other metrics: worse) is still accepted: 5% or 0.05.",
 )
+METRICS = click.Option(
+    ["--metrics"],
+    multiple=True,
+    help="Judge what fits this pattern, SUBJECT:METRIC or SUBJECT:CASE:METRIC with * and ?, such as 'end to end:*'; the "
+    "rest is for information. May be given several times (default: what the user feels; see the README).",
+)
 DRIFT = click.Option(
     ["--drift"],
     help="Of reports of two runs: by how much the machine may have drifted unseen (default: 10%, and 100% where the reports "
@@ -48,6 +54,7 @@ def compare(
     new: Path,
     fail_over: str,
     drift: str | None,
+    metrics: tuple[str, ...],
     reports: tuple[Path, ...],
     fail_on_uncertain: bool,
     keep: Path | None,
@@ -68,7 +75,7 @@ def compare(
     unseen = None if drift is None else share(drift, "--drift")
     for dest in reports:
         check_destination(dest)  # before the work, not after it
-    found = judge(*_both(base, new, keep, measuring), limit, unseen)
+    found = judge(*_both(base, new, keep, measuring), limit, unseen, metrics)
     click.echo(draw(to_table(found)))
     for line in (*found.warnings, *found.notes):
         click.echo(line)
@@ -81,7 +88,7 @@ def parameters() -> list[click.Parameter]:
     """Return the parameters of the command: its own, and those of `benchmark` that two packages are measured with."""
     from ovconvert.judges import benchmark
 
-    own: list[click.Parameter] = [place(("base",)), place(("new",)), FAIL_OVER, DRIFT, REPORTS, UNCERTAIN, KEEP]
+    own: list[click.Parameter] = [place(("base",)), place(("new",)), FAIL_OVER, METRICS, DRIFT, REPORTS, UNCERTAIN, KEEP]
     return [*own, *(flag for flag in flags(benchmark.Options) if flag.name not in NOT_IN_PAIRS)]
 
 

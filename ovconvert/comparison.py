@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,14 +128,23 @@ def to_markdown(comparison: Comparison) -> str:
     """Return the comparison for a pull request: verdict, warnings, table, notes, machine."""
     lines = [f"## {names(comparison)}", "", f"**{headline(comparison)}**", ""]
     lines += [f"> **Note:** {text}  " for text in comparison.warnings] + ([""] if comparison.warnings else [])
-    lines += ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
-    for change in in_order(comparison):
-        texts = [cell.replace("|", "\\|") for cell in cells(change)]
-        texts[0] = f"**{texts[0]}**" if change.verdict == WORSE else texts[0]
-        lines.append("| " + " | ".join(texts) + " |")
+    lines += _rows([change for change in in_order(comparison) if change.verdict != UNASKED])
+    if others := comparison.having(UNASKED):
+        folded = f"<details><summary>{len(others)} more for information, not judged</summary>"
+        lines += ["", folded, "", *_rows(others), "", "</details>"]
     lines += ["", *(f"- {note}" for note in comparison.notes), *([""] if comparison.notes else [])]
     lines += ["Made on:", "", *(f"- {name}: {text}" for name, text in machine_lines(comparison.new.machine))]
     return "\n".join(lines) + "\n"
+
+
+def _rows(changes: Iterable[Change]) -> list[str]:
+    """Return a Markdown table of changes."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
+    for change in changes:
+        texts = [cell.replace("|", "\\|") for cell in cells(change)]
+        texts[0] = f"**{texts[0]}**" if change.verdict == WORSE else texts[0]
+        lines.append("| " + " | ".join(texts) + " |")
+    return lines
 
 
 def to_table(comparison: Comparison) -> Table:

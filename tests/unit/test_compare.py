@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from ovconvert import comparison, report
 from ovconvert.cli import cli
 from ovconvert.compare import compare, share
-from ovconvert.comparison import BETTER, NOT_WORSE, SAME, UNKNOWN, WORSE, Change, Comparison
+from ovconvert.comparison import BETTER, NOT_WORSE, SAME, UNASKED, UNKNOWN, WORSE, Change, Comparison
 from ovconvert.errors import UsageError
 from ovconvert.judges import benchmark
 from ovconvert.machine import describe
@@ -217,6 +217,61 @@ def test_nothing_is_dropped_silently() -> None:
         assert said in text
 
 
+def felt(rng: np.random.Generator, slower: float = 1.0, inside: float = 1.0) -> list[Measurement]:
+    """Return the rows of an utterance as `benchmark` names them, `slower` as a whole, and of a part that is `inside`."""
+    return [
+        row("RTF", slower * jitter(rng, 0.03), "s/s", subject="end to end"),
+        row("per token, P50", jitter(rng, 0.03), subject="decoder"),
+        row("per token, P99", inside * jitter(rng, 0.03), subject="decoder"),
+    ]
+
+
+def test_what_the_user_feels_decides_and_the_rest_is_told() -> None:
+    rng = np.random.default_rng(5)
+    base, part, whole = (made(felt(rng, *factors), "r") for factors in ((1.0, 1.0), (1.0, 1.5), (1.5, 1.0)))
+    found = compare(base, part, 0.05)
+    assert [change.verdict for change in found.changes] == [SAME, SAME, UNASKED]
+    assert found.changes[2].ratio.low > 1.4 and found.changes[2].detail == ""
+    assert only(compare(base, whole, 0.05), "RTF").verdict == WORSE
+    lines = comparison.to_markdown(found).splitlines()
+    folded = next(number for number, line in enumerate(lines) if "<details><summary>1 more" in line)
+    assert any("P99" in line for line in lines[folded:]) and not any("P99" in line for line in lines[:folded])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "judged"),
+    [
+        (("decoder:*",), {"per token, P50", "per token, P99"}),
+        (("decoder:text:*P99", "end*"), {"RTF", "per token, P99"}),
+        (("*",), {"RTF", "per token, P50", "per token, P99"}),
+    ],
+)
+def test_metrics_are_chosen_by_pattern(patterns: tuple[str, ...], judged: set[str]) -> None:
+    rng = np.random.default_rng(6)
+    base, new = (made(felt(rng, inside=factor), "r") for factor in (1.0, 1.5))
+    found = compare(base, new, 0.05, metrics=patterns)
+    assert {change.base.metric for change in found.changes if change.verdict != UNASKED} == judged
+    assert bool(found.having(WORSE)) == ("per token, P99" in judged)
+
+
+def test_a_choice_of_nothing_lists_what_there_is() -> None:
+    rng = np.random.default_rng(7)
+    base = made(felt(rng), "r")
+    with pytest.raises(
+        UsageError, match=r"(?s)nothing fits 'vocoder:\*', 'x'; there are:.*decoder:per token, P50.*end to end:RTF"
+    ):
+        compare(base, base, 0.05, metrics=("end*", "vocoder:*", "x"))
+
+
+def test_one_of_many_must_lie_further_beyond_the_bound_to_be_worse_but_not_to_be_not_worse() -> None:
+    rng = np.random.default_rng(8)
+    steady = [row(f"other {number}", jitter(rng, 0.01, 16)) for number in range(40)]
+    base, same, slow = (row("m", factor * np.exp(rng.normal(0, 0.045, 16))) for factor in (1.0, 1.0, 1.13))
+    for new, alone, among in ((slow, WORSE, UNKNOWN), (same, NOT_WORSE, NOT_WORSE)):
+        assert only(compare(made([base], "r"), made([new], "r"), 0.05), "m").verdict == alone
+        assert only(compare(made([base, *steady], "r"), made([new, *steady], "r"), 0.05), "m").verdict == among
+
+
 def test_what_the_package_was_measured_against_is_not_judged() -> None:
     fields = {"options": {"baseline": ["pytorch"]}}
     base = made([row("m", [1.0] * 9), row("m", [1.0] * 9, subject="step (pytorch)")], "r", **fields)
@@ -330,6 +385,7 @@ def test_wrong_inputs_are_told_in_one_line(files: dict[str, Path], tmp_path: Pat
         ((base, tmp_path / "old.json"), "old.json: the report has format 9"),
         ((base, base, "--fail-over", "5"), "--fail-over '5'"),
         ((base, base, "--drift", "x"), "--drift 'x'"),
+        ((base, base, "--metrics", "x:*"), "nothing fits 'x:*'"),
         ((base, base, "-r", tmp_path / "r.pdf"), "have: .json"),
         ((base, base, "--rounds", 3, "--keep", tmp_path), "--rounds, --keep: only for two packages"),
         ((base,), "Missing argument"),
