@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from ovconvert.errors import ConversionError, OvconvertError, ParityError, UsageError
+from ovconvert.errors import ConversionError, EnvironmentFault, OvconvertError, ParityError, UsageError
 
 ARTIFACTS = {
     "checkpoint": "checkpoint",
@@ -111,6 +111,15 @@ VERBS = (
         reads="package",
         makes="report",
         source=("package",),
+    ),
+    Verb(
+        "rehearse",
+        "ovconvert.judges.rehearse",
+        "Try on this machine whether `compare` tells a slowdown from none.",
+        reads="package",
+        makes="report",
+        source=("package",),
+        fault=EnvironmentFault,  # the machine is too noisy for so few rounds
     ),
     Verb(
         "speak",

@@ -1,0 +1,217 @@
+"""Rehearse `compare` on this machine: a package against itself, and against itself made slower by a known share.
+
+Of each round the package as it is, the same once more and the slowed one have their turn, each in a process of its own.
+Every trial is the comparison of a block of rounds that no other trial uses, and each block is judged as `compare` judges.
+The processes are made anew between groups of trials: one of two equal processes may be the faster one as long as it lives,
+by where its memory lies. The slowed package works after each call of a graph for that share of the time since
+the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ovconvert import package
+from ovconvert.bench import rows
+from ovconvert.bench.bench import Bench
+from ovconvert.bench.reading import Reading, Table
+from ovconvert.bench.subject import Subject
+from ovconvert.bench.texts import Text
+from ovconvert.bench.turns import looker, take_turns
+from ovconvert.bench.worker import Worker, worker
+from ovconvert.compare import chosen, compare
+from ovconvert.comparison import BETTER, NOT_WORSE, SAME, UNASKED, WORSE, Comparison
+from ovconvert.disturbance import Spell, complaints
+from ovconvert.intervals import ratio
+from ovconvert.judges import benchmark
+from ovconvert.machine import describe
+from ovconvert.options import Progress, option, silent
+from ovconvert.report import Measurement, Report, at_least
+from ovconvert.runtime.request import Request
+
+JUDGE = "rehearse"
+BASE, AGAIN, SLOWED = "base", "again", "slowed"
+SETTLE_SECONDS = 0.02  # between turns: engines of one thread leave nobody spinning
+
+
+@dataclass(frozen=True)
+class Options(Request):
+    """A request, the text, how many trials of how many rounds, and what they are to notice."""
+
+    text: str = option("", "Text to speak, instead of the shipped ones.")
+    trials: int = option(50, "Comparisons of each kind.")
+    rounds: int = option(20, "Rounds of a trial.")
+    processes: int = option(5, "How often the packages are opened anew over all trials.")
+    slowdown: float = option(0.10, "By which share the slowed package is slower.")
+    fail_over: float = option(0.05, "How much slower is still accepted, as in `compare`: 0.05 is 5 %.")
+    metrics: tuple[str, ...] = option((), "What is judged, as in `compare`; comma-separated, so write * for a comma.")
+    threads: int = option(1, "Threads of the engines.")
+
+
+def requires(package_dir: Path, options: Options) -> list[str]:
+    """Return what is wrong with the options: numbers, and a voice."""
+    counts = (("trials", options.trials), ("rounds", options.rounds), ("processes", options.processes))
+    problems = [f"{name} {value}: at least 1" for name, value in (*counts, ("threads", options.threads)) if value < 1]
+    if not 0 < options.fail_over < options.slowdown:
+        problems.append(
+            f"slowdown {options.slowdown:g}: must be more than fail_over {options.fail_over:g}, and that above 0"
+        )
+    asked = benchmark.Options(voice=options.voice, text=options.text, language=options.language)
+    return problems + benchmark.requires(package_dir, asked)
+
+
+def run(package_dir: Path, options: Options, progress: Progress = silent) -> Report:
+    """Return in how many trials the slowdown was caught, and in how many the same package was never called different."""
+    machine = describe()
+    texts = benchmark.texts_of(benchmark.Options(text=options.text, language=options.language))
+    groups = [len(group) for group in np.array_split(range(options.trials), min(options.processes, options.trials))]
+    blocks: list[dict[str, Report]] = []
+    spells: list[Spell] = []
+    settings: dict[str, object] = {}
+    for number, trials in enumerate(groups):
+        tables, group_spells, settings = _measured(package_dir, options, texts, trials, number, progress)
+        spells += group_spells
+        blocks += _blocks(
+            tables, trials, options.rounds, Report(JUDGE, str(package_dir), machine, (), run=f"group {number}")
+        )
+    found = [*_rows(blocks, AGAIN, options), *_rows(blocks, SLOWED, options)]
+    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}
+    given = {
+        key: str(value) if isinstance(value, Path) else value for key, value in asked.items() if value not in (None, "")
+    }
+    return Report(
+        JUDGE,
+        str(package_dir),
+        machine,
+        tuple(found),
+        {"family": package.load(package_dir).family, **settings, **given},
+        tuple(_notes(options, texts, len(groups))),
+        disturbances=tuple(complaints(spells, machine.usable_cores, "rounds")),
+    )
+
+
+def _measured(
+    place: Path, options: Options, texts: Sequence[Text], trials: int, number: int, progress: Progress
+) -> tuple[dict[str, Table], list[Spell], dict[str, object]]:
+    """Return the figures of all rounds of a group of trials, in processes made for it."""
+    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Request)}
+    voice = benchmark.voice_of(place, benchmark.Options(voice=options.voice))
+    request = Request(**{**asked, "voice": voice})
+    with contextlib.ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for label, share in ((BASE, 0.0), (AGAIN, 0.0), (SLOWED, options.slowdown)):
+            subject = Subject(label, place, request, threads=options.threads, slower=share)
+            workers[label] = stack.enter_context(worker(label, Bench, subject))
+            workers[label].call("warm_up", request, texts)
+        found = take_turns(
+            {label: partial(_turn, process, request, texts) for label, process in workers.items()},
+            trials * options.rounds,
+            seed=options.seed + number,
+            look_around=looker(lambda: (process.pid for process in workers.values())),
+            what=f"processes {number + 1}",
+            progress=progress,
+            settle=lambda seconds: time.sleep(min(seconds, SETTLE_SECONDS)),
+        )
+        settings: dict[str, object] = workers[BASE].call("settings")
+    return found.tables, found.spells, settings
+
+
+def _turn(process: Worker, request: Request, texts: Sequence[Text]) -> list[Reading]:
+    spoken: list[Reading] = process.call("turn", request, texts, False)
+    memory: list[Reading] = process.call("memory")
+    return spoken + memory
+
+
+def _blocks(tables: dict[str, Table], trials: int, rounds: int, empty: Report) -> list[dict[str, Report]]:
+    """Return per trial a report of each competitor, made of the rounds of that trial alone."""
+    found = []
+    for trial in range(trials):
+        part = slice(trial * rounds, (trial + 1) * rounds)
+        found.append(
+            {label: dataclasses.replace(empty, rows=_part(table, trials * rounds, part)) for label, table in tables.items()}
+        )
+    return found
+
+
+def _part(table: Table, rounds: int, part: slice) -> tuple[Measurement, ...]:
+    samples = {key: table.samples(key, rounds) for key in table.order()}
+    return tuple(rows.row(table.any_of(key), taken[part]) for key, taken in samples.items() if taken is not None)
+
+
+def _rows(blocks: Sequence[dict[str, Report]], label: str, options: Options) -> Iterator[Measurement]:
+    """Yield how often the verdict on a competitor was right, then figures of each metric over all rounds."""
+    trials = [compare(block[BASE], block[label], options.fail_over, metrics=options.metrics) for block in blocks]
+    case = f"{len(trials)} trials of {options.rounds} rounds"
+    worse = [bool(trial.having(WORSE)) for trial in trials]
+    if label == SLOWED:
+        subject = f"slowed by {100 * options.slowdown:g} %"
+        yield at_least(subject, case, "caught: worse", sum(worse), "trials", len(trials))
+    else:
+        subject = "the same package"
+        unlike = [trial for trial in trials if trial.having(WORSE) or trial.having(BETTER)]
+        yield at_least(subject, case, "not called different", len(trials) - len(unlike), "trials", len(trials))
+        told = sum(all(change.verdict in (SAME, NOT_WORSE, UNASKED) for change in trial.changes) for trial in trials)
+        yield Measurement(subject, case, "told the same or not worse in every metric", told, "trials")
+    lucky = sum(
+        any(_beyond(row, other, options.fail_over) for row, other in _first(block, label, options)) for block in blocks
+    )
+    yield Measurement(
+        subject, case, "called different by one figure each, without intervals", lucky, "trials", detail="for contrast"
+    )
+    for key in [(change.base.subject, change.base.case, change.base.metric) for change in trials[0].changes]:
+        yield from _metric(subject, key, trials)
+
+
+def _metric(subject: str, key: tuple[str, str, str], trials: Sequence[Comparison]) -> Iterator[Measurement]:
+    """Yield the ratio of a metric over all rounds of all trials, its verdicts, and its spread from round to round."""
+    changes = [
+        change
+        for trial in trials
+        for change in trial.changes
+        if (change.base.subject, change.base.case, change.base.metric) == key
+    ]
+    old = [value for change in changes for value in change.base.samples]
+    new = [value for change in changes for value in change.new.samples]
+    if not old or len(old) != len(new) or min(*old, *new) <= 0:
+        return
+    whole = ratio(old, new, paired=True)
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(change.verdict for change in changes).items())
+    spread = 100 * float(np.std(np.log(np.divide(new, old)))) if len(old) > 1 else math.nan
+    detail = f"{verdicts}; from round to round ± {spread:.1f} %"
+    per_round = tuple(after / before for before, after in zip(old, new, strict=True))
+    name = f"{key[0]}: {key[2]}, against the package"
+    yield Measurement(subject, key[1], name, whole.value, "x", None, None, detail, whole.low, whole.high, per_round)
+
+
+def _first(block: dict[str, Report], label: str, options: Options) -> Iterator[tuple[float, float]]:
+    """Yield the figures of the first round of every chosen metric: what a comparison without intervals would look at."""
+    new = {(row.subject, row.case, row.metric): row for row in block[label].rows}
+    for row in chosen([row for row in block[BASE].rows if row.better], options.metrics):
+        yield row.samples[0], new[row.subject, row.case, row.metric].samples[0]
+
+
+def _beyond(old: float, new: float, fail_over: float) -> bool:
+    return not 1 / (1 + fail_over) <= new / old <= 1 + fail_over
+
+
+def _notes(options: Options, texts: Sequence[Text], groups: int) -> Iterator[str]:
+    yield (
+        f"{len(texts)} texts, the voice known; {options.threads} threads; processes made anew {groups} times; "
+        f"{options.rounds} rounds a trial, no round in two trials"
+    )
+    yield (
+        f"slowed: after every call of a graph the process is busy for {100 * options.slowdown:g} % of the time since the "
+        "call before, graphs and what lies between them alike"
+    )
+    yield f"load of the machine at the end: {os.getloadavg()[0]:.1f} processes wanted to run"
