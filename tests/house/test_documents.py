@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from imports import ROOT
 
 from ovconvert import errors, recipe
@@ -16,7 +17,8 @@ from ovconvert.cli import cli
 from ovconvert.doctor import parse_requirements, within
 from ovconvert.errors import OvconvertError
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+CI_RECIPE = ROOT / "recipes" / "ci-benchmark"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", CI_RECIPE / "README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -52,6 +54,24 @@ def test_the_command_guard_can_fail() -> None:
         "no command exprot",
         "run has no --fast",
     ]
+
+
+def of_script(text: str) -> list[list[str]]:
+    """Return the command lines of a script that takes two installed ovconvert as $old and $new."""
+    return commands("```bash\n" + re.sub(r'"\$(old|new)"', "ovconvert", text) + "```")
+
+
+def test_the_script_and_the_workflow_for_ci_use_what_exists() -> None:
+    text = (CI_RECIPE / "compare.sh").read_text()
+    lines = of_script(text)
+    assert [line[0] for line in lines] == ["make-checkpoint", "export", "export", "compare"]
+    assert [problem for line in lines for problem in problems(line)] == []
+    assert problems(of_script('"$new" compare a --fail-under 5%')[0]) == ["compare has no --fail-under"]
+    (job,) = yaml.safe_load((CI_RECIPE / "workflow.yml").read_text())["jobs"].values()
+    scripts = "\n".join(step.get("run", "") for step in job["steps"])
+    (script,) = re.findall(r"bash (\S+\.sh)", scripts)
+    assert ROOT / script == CI_RECIPE / "compare.sh"
+    assert "build/speed/compare.md" in scripts and '--report "$work/compare.md"' in text
 
 
 def pinned(text: str, word: str) -> set[str]:
