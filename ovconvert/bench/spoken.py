@@ -71,8 +71,20 @@ def _tokens(name: str, case: str, calls: Sequence[Call]) -> Iterator[Reading]:
     yield Reading(name, case, "per step, P50", float(np.median(inside)), "ms", "lower", "the graph alone")
 
 
+def _covered(calls: Sequence[Call]) -> float:
+    """Return the seconds in which at least one of `calls` ran: two may run at a time."""
+    covered, until = 0.0, -np.inf
+    for call in sorted(calls, key=lambda call: call.begun):
+        covered += max(call.ended - max(call.begun, until), 0.0)
+        until = max(until, call.ended)
+    return float(covered)
+
+
 def _parts(case: str, taken: Taken) -> Iterator[Reading]:
-    """Yield seconds, share and number of calls of every component, compilation, and what is left between them."""
+    """Yield seconds, share and number of calls of every component, compilation, and what is left between them.
+
+    Where components ran at the same time, the shares add up to more than 100 %.
+    """
     seconds, calls = taken.seconds, taken.calls
     counts = Counter(call.name for call in calls)
     for name, count in counts.items():
@@ -80,7 +92,7 @@ def _parts(case: str, taken: Taken) -> Iterator[Reading]:
         yield Reading(name, case, "seconds", spent, "s", "lower")
         yield Reading(name, case, "share", 100 * spent / seconds, "%")
         yield Reading(name, case, "calls", count, "")
-    rest = max(seconds - taken.compile_seconds - sum(call.seconds for call in calls), 0.0)
+    rest = max(seconds - taken.compile_seconds - _covered(calls), 0.0)
     compiling = [(COMPILING, taken.compile_seconds)] if taken.compile_seconds else []
     for subject, spent in (*compiling, (REST, rest)):
         yield Reading(subject, case, "seconds", spent, "s", "lower")

@@ -38,6 +38,7 @@ class Call:
 
 class Watched:
     """Takes the place of any engine in a program. `calls` are those since they were last cleared, compilation not included.
+    Components may run in threads of their own, each in one at a time.
 
     With `releases` False the engine keeps what a program would have it give back. While `keep` names a directory, the
     inputs of the first call at each of a component's sizes are written there, the cache left out.
@@ -63,7 +64,7 @@ class Watched:
     @property
     def compile_seconds(self) -> float:
         """Return how long the engine has compiled or read weights, all components together."""
-        return float(sum(self.engine.compile_seconds.values()))
+        return float(sum(list(self.engine.compile_seconds.values())))
 
     def release(self, *names: str) -> None:
         """Give back the memory of components, unless the engine shall keep it."""
@@ -72,9 +73,10 @@ class Watched:
 
     def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run a component as the engine does."""
-        compiled, begun = self.compile_seconds, self.clock()
+        compiled, begun = self.engine.compile_seconds[name], self.clock()
         result: dict[str, np.ndarray] = self.engine.run(name, **inputs)
-        self.note(name, inputs, begun + self.compile_seconds - compiled)
+        # of this component alone: another may be compiled in another thread meanwhile
+        self.note(name, inputs, begun + self.engine.compile_seconds[name] - compiled)
         return result
 
     def compiled(self, name: str, form: str = "plain") -> WatchedModel:

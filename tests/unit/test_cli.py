@@ -312,7 +312,7 @@ class Streamed(Voice):
         on_chunk(Chunk(np.full(3, 0.5, np.float32), 8000, "one", 1, 2, True))
         if self.fails:
             raise QualityError("the decoder gives NaN")
-        on_chunk(Chunk(np.full(4, -1.0, np.float32), 8000, "two", 1, 2, True, 1))
+        on_chunk(Chunk(np.full(4, -1.0, np.float32), 8000, "two", 1, 2, True, segment=1))
         return super().speak(text, request, on_progress)
 
 

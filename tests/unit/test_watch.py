@@ -221,6 +221,28 @@ def test_where_the_time_of_an_utterance_went() -> None:
     assert sum(shares) == pytest.approx(100.0)
 
 
+def test_what_ran_at_the_same_time_leaves_no_less_between_the_graphs() -> None:
+    calls = (call("decoder", 1, 0.0, 2.0), call("vocoder", 0, 1.0, 3.0), call("decoder", 1, 1.5, 2.5))
+    found = {one.key[::2]: one.value for one in readings("short", speech(2.0), Taken(5.0, 0.5, calls), MANIFEST)}
+    assert found["between the graphs", "seconds"] == 1.5
+    assert found["decoder", "seconds"] + found["vocoder", "seconds"] == 5.0
+
+
+def test_compiling_elsewhere_is_not_taken_off_a_call() -> None:
+    class Elsewhere(FakeEngine):
+        def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+            self.compile_seconds["decoder"] += 0.75
+            return super().run(name, **inputs)
+
+    seconds = []
+    for engine in (FakeEngine(), Elsewhere()):
+        made = Watched(engine, Clock())
+        made.run("vocoder", mel=np.zeros((1, 2, 3), np.float32))
+        made.run("vocoder", mel=np.zeros((1, 2, 3), np.float32))
+        seconds.append([one.seconds for one in made.calls])
+    assert seconds[0] == seconds[1]
+
+
 def test_no_audio_has_no_real_time_factor() -> None:
     found = {one.metric for one in readings("short", speech(0.0), Taken(5.0, 0.0, ()), MANIFEST)}
     assert "RTF" not in found
