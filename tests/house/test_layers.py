@@ -28,13 +28,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "checkpoint": ("errors", "options"),
     "golden": ("errors", "spec"),
     "original": ("errors",),
-    "baselines": (*FOUNDATION, "families", "networks", "original", "runtime"),
+    "language_model": ("errors", "package", "spec"),
+    "baselines": (*FOUNDATION, "families", "language_model", "networks", "original", "runtime"),
     "memory": (),
     "networks": ("errors",),
     "graphs": FOUNDATION,
     "generation": ("fields", "runtime"),  # what a checkpoint may set is what a request may ask
     # the runtime: sizes that both sides must count alike
-    "families": (*FOUNDATION, "checkpoint", "generation", "networks", "original", "runtime"),
+    "families": (*FOUNDATION, "checkpoint", "generation", "language_model", "networks", "original", "runtime"),
     "runtime": (*FOUNDATION, "memory"),
     "stages": (
         *FOUNDATION,
@@ -45,7 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),  # export finds a family by name; see the test of the stop rule
     "bench": (
         *(*FOUNDATION, "golden", "intervals", "machine", "memory", "report", "runtime"),
-        *("baselines", "disturbance", "original", "roofline"),
+        *("baselines", "disturbance", "language_model", "original", "roofline"),
     ),
     "judges": (
         *FOUNDATION,
@@ -87,9 +88,13 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "onnx": ONNX,
     "onnxsim": ONNX,
     "onnxruntime": ("baselines",),
+    "transformers": ("baselines",),
+    "optimum": ("baselines",),
+    "openvino_genai": ("baselines",),
+    "ctranslate2": ("baselines",),
     "google": ONNX,
     "nncf": ("stages",),
-    "openvino": ("runtime", "graphs", "stages", "judges", "roofline"),
+    "openvino": ("runtime", "graphs", "stages", "judges", "roofline", "baselines"),
     "numpy": ("golden", "runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report", "intervals",
               "compare", "bench", "baselines", "roofline"),
     "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
@@ -98,14 +103,15 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "rich": ("progress", "report", "comparison", "doctor", "inspect", "screen", "speak"),
     "matplotlib": ("page",),
     "sentencepiece": ("runtime", "families"),
-    "tokenizers": ("runtime", "families"),
+    "tokenizers": ("runtime", "families", "baselines"),
     "tiktoken": ("runtime", "families"),
     "soundfile": ("runtime", "families"),
     "soxr": ("runtime",),
     "kaldi_native_fbank": ("runtime",),
     "wetext": ("runtime",),
 }  # fmt: skip
-BEHIND_A_DOOR = ("torch", "onnx", "onnxruntime", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers")
+BEHIND_A_DOOR = ("torch", "onnx", "onnxruntime", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers", "optimum",
+                 "openvino_genai", "ctranslate2")  # fmt: skip
 # PyTorch modules themselves; nothing imports them but inside a function
 TORCH_MODULES = ("networks", "families", "baselines")
 
