@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ovconvert.errors import ConversionError
 from ovconvert.graphs.save import save_ir, share_weights
+from ovconvert.graphs.sine import rewrite_squared_sines
 from ovconvert.graphs.state import make_stateful
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Graph, plain, whole
@@ -62,9 +63,11 @@ def convert(source: Path) -> ov.Model:
     import openvino as ov
 
     try:
-        return ov.convert_model(source)
+        model = ov.convert_model(source)
     except (RuntimeError, ov.frontend.OpConversionFailure, ov.frontend.GeneralFailure) as error:
         raise ConversionError(f"OpenVINO cannot convert {source}: {error}") from error
+    rewrite_squared_sines(model)
+    return model
 
 
 def lower(model: ov.Model, dest: Path, name: str, weight_format: str, cache: CacheSpec | None) -> dict[str, Graph]:
