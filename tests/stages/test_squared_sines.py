@@ -37,6 +37,7 @@ def snake(square: Squared) -> ov.Model:
 
 
 def executed(model: ov.Model) -> list[str]:
+    """The kinds of nodes that the plugin runs; one that calls the C library per value is `Math`."""
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [str(node.get_rt_info()["layerType"].value) for node in compiled.get_runtime_model().get_ops()]
 
@@ -66,15 +67,15 @@ def test_far_from_zero_it_is_as_exact_as_the_argument() -> None:
     assert (error <= 5e-6 + 2 * rounding).all()
 
 
-def test_the_plugin_runs_no_sine_where_it_ran_one() -> None:
+def test_the_plugin_calls_no_math_function_where_it_called_one() -> None:
     model = snake(product)
-    assert "Sin" in executed(model)
+    assert "Math" in executed(model)
     rewrite_squared_sines(model)
-    assert "Sin" not in executed(model)
+    assert "Math" not in executed(model)
 
 
 @pytest.mark.parametrize("square", [cube, by_another])
 def test_other_uses_of_a_sine_are_left_alone(square: Squared) -> None:
     model = snake(square)
     assert rewrite_squared_sines(model) == 0
-    assert "Sin" in executed(model)
+    assert "Math" in executed(model)
