@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # cos(pi d)^2 on |d| <= 1/2 as nested squares of v = d^2: v becomes (scale v + shift)^2 for each pair but the last, which is
 # not squared. The shape is that of cos 2a = 2 cos(a)^2 - 1 used twice on a parabola; the eight numbers were then fitted for
-# the smallest largest error: 1.1e-6, in float32 2.8e-6. Nested squares need one operand, so the plugin makes one loop of all;
-# a polynomial by Horner's rule, which needs v at every step, took twice as long.
+# the smallest largest error: 1.1e-6, in float32 2.8e-6. Nested squares need one operand, so the plugin makes one loop of
+# them all; a polynomial by Horner's rule, which needs v at every step, took twice as long.
 PAIRS = (
     (1.0826554995132773, -2.468798146645158),
     (0.22906370703956552, -0.3799919221079109),
