@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -52,11 +52,20 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """Something to hear: a heading, what there is to say, and WAV files (int16, mono) by the name a page gives them."""
+
+    heading: str
+    text: str
+    sounds: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """All measurements of one judge on one package.
 
     `run` names the process that measured: the samples of two reports with the same one were taken in turns, and the i-th of
-    both belong to one round. `disturbances` say what else the machine was doing.
+    both belong to one round. `disturbances` say what else the machine was doing. `exhibits` are for the page alone.
     """
 
     judge: str
@@ -68,6 +77,7 @@ class Report:
     format: int = FORMAT
     run: str = ""
     disturbances: tuple[str, ...] = ()
+    exhibits: tuple[Exhibit, ...] = ()
 
     @property
     def failed(self) -> tuple[Measurement, ...]:
@@ -88,8 +98,9 @@ def figure(value: float) -> str:
 
 
 def to_json(report: Report) -> bytes:
-    """Return the report as JSON. Infinity and NaN, which JSON lacks, are written as strings."""
-    data = msgspec.to_builtins(report)
+    """Return the report as JSON, without its exhibits. Infinity and NaN, which JSON lacks, are written as strings."""
+    data = msgspec.to_builtins(replace(report, exhibits=()))
+    del data["exhibits"]
     for row in data["rows"]:
         for key in NUMBERS:
             if row[key] is not None and not math.isfinite(row[key]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from ovconvert.errors import ConversionError, EnvironmentFault, OvconvertError, ParityError, UsageError
+from ovconvert.errors import ConversionError, EnvironmentFault, OvconvertError, ParityError, QualityError, UsageError
 
 ARTIFACTS = {
     "checkpoint": "checkpoint",
@@ -103,6 +103,15 @@ VERBS = (
         makes="report",
         source=("package",),
         fault=ParityError,
+    ),
+    Verb(
+        "quality",
+        "ovconvert.judges.quality",
+        "Judge the speech of a package, beside a reference.",
+        reads="package",
+        makes="report",
+        source=("package",),
+        fault=QualityError,
     ),
     Verb(
         "benchmark",

@@ -9,13 +9,13 @@ from importlib import resources
 from importlib.util import find_spec
 
 from ovconvert.errors import EnvironmentFault
-from ovconvert.page import plots
+from ovconvert.page import plots, spectra
 from ovconvert.page.points import Point, points
 from ovconvert.page.times import is_ratio
-from ovconvert.report import HEADINGS, Measurement, Report, cells, figure, machine_lines, verdict
+from ovconvert.report import HEADINGS, Exhibit, Measurement, Report, cells, figure, machine_lines, verdict
 
 MARK = '<meta name="generator" content="ovconvert"/>'
-NOTHING_FROM_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'; media-src data:"
+NOTHING_FROM_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'; media-src data:; img-src data:"
 NUMBERS = ("value", "floor")  # columns
 
 
@@ -43,6 +43,7 @@ def to_html(report: Report, audio: Mapping[str, bytes] | None = None) -> str:
         _disturbances(report.disturbances),
         _section("Falls short", _bullets(row.line() for row in report.failed)),
         _section("Audio", "".join(_player(name, wav) for name, wav in (audio or {}).items())),
+        _section("To hear", "".join(map(_exhibit, report.exhibits))),
         _section("Against others", _drawn(plots.ratios, RATIOS, report) + _table(ratios, with_subject=True)),
         _section("Against the machine", _drawn(plots.roofline, ROOFLINE, report) + _legend(points(report.rows))),
         _section("Where the time goes", _drawn(plots.shares, SHARES, report)),
@@ -113,6 +114,19 @@ def _player(name: str, wav: bytes) -> str:
     return (
         f"<figure><figcaption>{escape(name)}</figcaption>"
         f'<audio controls="controls" preload="none" src="data:audio/wav;base64,{data}"></audio></figure>\n'
+    )
+
+
+def _exhibit(exhibit: Exhibit) -> str:
+    """Return players, and of the first two sounds what they differ in."""
+    picture = spectra.difference(exhibit.sounds[:2]) if len(exhibit.sounds) > 1 else b""
+    image = (
+        f'<img alt="spectrograms and their difference" src="data:image/png;base64,{base64.b64encode(picture).decode()}"/>'
+    )
+    return (
+        f"<h3>{escape(exhibit.heading)}</h3>\n<p>{escape(exhibit.text)}</p>\n"
+        + "".join(_player(name, wav) for name, wav in exhibit.sounds)
+        + (f'<figure><div class="wide">{image}</div></figure>\n' if picture else "")
     )
 
 
