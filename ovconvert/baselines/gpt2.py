@@ -23,7 +23,7 @@ def write_gpt2(checkpoint: Path, package_dir: Path, dest: Path) -> None:
     Layers, embeddings of ids and positions, and the matrix of the head are the same numbers. GPT-2 has one norm behind its
     layers and no bias in its head: where the decoder has two norms, the last stands alone, and a bias is left out. So the
     states of all layers are equal and the logits are not; an engine that runs this does a little less than ours. A tokenizer
-    of made-up words, one per id, is there because engines ask for one. The end of a text is no id at all: nothing stops.
+    of made-up words, one per id, is there because engines ask for one. The model itself has no id that ends a text.
 
     Raises UsageError if the family does not say how its decoder is a GPT-2, or if the checkpoint is another.
     """
@@ -89,12 +89,13 @@ def _without_memory(make: type[nn.Module], config: object) -> nn.Module:
 
 
 def _write_tokenizer(ids: int, dest: Path) -> None:
-    """Write a tokenizer that knows the words t0, t1, ...; none of them is special, the last stands for any other word."""
+    """Write a tokenizer that knows the words t0, t1, ...; the last is what some engine wants for start, end and unknown."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = {f"t{number}": number for number in range(ids)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=f"t{ids - 1}"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(dest / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": f"t{ids - 1}", "model_max_length": 10**6}
+    marks = dict.fromkeys(("bos_token", "eos_token", "unk_token"), f"t{ids - 1}")
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 10**6, **marks}
     (dest / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ovconvert import package
 from ovconvert.baselines.peers import PEERS, Converter, Model, open_peer
 from ovconvert.bench.reading import Reading, Table
 from ovconvert.bench.subject import Subject, open_engine
@@ -30,6 +31,9 @@ from ovconvert.runtime.decode import Sampling, generate
 GENERATION = "generation"
 PER_TOKEN, PROMPT = "per token", "prompt"
 BEAMS = (1, 3)
+PROMPTS = (96,)
+NEEDS = {name: peer.needs for name, peer in PEERS.items()}
+"""Engines that are measured here alone, and the modules that they need."""
 NOTE = (
     "generation: a prompt of drawn ids, another each time, is continued by one id and by several; the first is the prompt's "
     "time, the difference that of the other ids. Nothing ends early, no penalty. What each engine is told and chooses is in "
@@ -154,7 +158,6 @@ def timed(
 
 def measure_generation(
     subjects: Sequence[Subject],
-    vocabulary: int,
     tasks: Sequence[Task],
     *,
     rounds: int,
@@ -169,6 +172,7 @@ def measure_generation(
     """
     machine = describe()
     threads = subjects[0].threads or machine.usable_cores
+    vocabulary = parts_of(package.load(subjects[0].package)).vocabulary
     with contextlib.ExitStack() as stack:
         place = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovconvert-peers-")))
         directories = _converted(subjects, tasks, place, progress)

@@ -60,10 +60,15 @@ class Findings:
     notes: tuple[str, ...] = ()
 
 
+def begin(machine: Machine, rounds: int, loads: int) -> Findings:
+    """Return findings without figures, under a name of their own."""
+    return Findings(f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}", machine, rounds, loads)
+
+
 def measure(plan: Plan, progress: Progress) -> Findings:
     """Return the findings of a plan. Raises what the competitors raise, EnvironmentFault if one of them is killed."""
     machine = describe()
-    findings = Findings(f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}", machine, plan.rounds, plan.loads)
+    findings = begin(machine, plan.rounds, plan.loads)
     spells: list[tuple[str, list[Spell]]] = []
     first = plan.subjects[0]
     threads = first.threads or machine.usable_cores

@@ -9,14 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ovconvert import package
-from ovconvert.bench import limits, rows
+from ovconvert.bench import generation, limits, rows
 from ovconvert.bench.bench import PROCESS
-from ovconvert.bench.measure import Findings, Plan, measure
+from ovconvert.bench.generation import Generated, Task, measure_generation
+from ovconvert.bench.measure import Findings, Plan, begin, measure
 from ovconvert.bench.spoken import WHOLE
 from ovconvert.bench.subject import BASELINES, Subject
 from ovconvert.bench.texts import Text, of_file, shipped
 from ovconvert.bench.variants import ADDITIONS, Variant, cumulative
 from ovconvert.errors import UsageError
+from ovconvert.machine import describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest
 from ovconvert.report import Measurement, Report
@@ -27,6 +29,10 @@ AGAINST = "against"
 EXACT = "exact"
 RECORDINGS = (".wav", ".flac", ".ogg", ".mp3")
 NEEDS = {"pytorch": ("torch",), "onnxruntime": ("onnxruntime",), "onnxruntime-int8": ("onnxruntime", "onnx")}
+NEEDS |= generation.NEEDS
+INSTALL = {
+    name: "into an environment of its own: pip install --no-deps -r requirements-peers.txt" for name in generation.NEEDS
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,10 @@ class Options(Request):
     text_file: Path | None = option(None, "File with the texts to speak, UTF-8, one a line.")
     rounds: int = option(10, "Rounds; in each, every competitor has its turn once.")
     loads: int = option(3, "Fresh processes that measure loading and compiling; 0 leaves that out.")
-    baseline: tuple[str, ...] = option((), "Other engines to measure in turns, comma-separated.", choices=BASELINES)
-    model: Path | None = option(None, "Checkpoint that the package was made from, for the baseline pytorch.")
+    baseline: tuple[str, ...] = option((), "Other engines to measure in turns, comma-separated.", choices=tuple(NEEDS))
+    model: Path | None = option(
+        None, "Checkpoint that the package was made from, for baselines that do not read its graphs."
+    )
     against: Path | None = option(None, "Another package to measure in turns.")
     ablation: bool = option(False, "Also measure the settings one by one, from the plain form to the full set.")
     threads: tuple[int, ...] = option(
@@ -49,7 +57,12 @@ class Options(Request):
     components: bool = option(True, "Also run every component alone.")
     golden_sizes: bool = option(False, "Run components alone also at the sizes of their golden tensors.")
     new_voice: bool = option(True, "Also speak the first text with a voice that was not heard before.")
-    contexts: tuple[int, ...] = option((), "Positions in a step's cache when it runs alone (default: as in the texts).")
+    contexts: tuple[int, ...] = option(
+        (), "Positions in a step's cache when it runs alone (default: as in the texts), and of prompts of ids (default: 96)."
+    )
+    speech: bool = option(True, "Speak the texts and run components; without it, only generate ids after prompts of ids.")
+    tokens: int = option(64, "Ids that are generated after a prompt of ids, with engines that know only language models.")
+    peer_models: Path | None = option(None, "Directory that keeps the models made for such engines (default: none kept).")
 
 
 def requires(package_dir: Path, options: Options) -> list[str]:
@@ -60,21 +73,23 @@ def requires(package_dir: Path, options: Options) -> list[str]:
         ("loads", options.loads, 0),
         *(("threads", count, 1) for count in options.threads),
         *(("contexts", count, 1) for count in options.contexts),
+        ("tokens", options.tokens, 2),
     ]
     problems = [f"{name} {value}: at least {least}" for name, value, least in checks if value < least]
     problems += _text_problems(options)
-    if needs_voice(manifest) and voice_of(package_dir, options) is None:
+    if not options.speech and not generation.NEEDS.keys() & set(options.baseline):
+        problems.append(f"nothing to measure without speech: name a baseline of {', '.join(generation.NEEDS)}")
+    if options.speech and needs_voice(manifest) and voice_of(package_dir, options) is None:
         problems.append("no voice: give a reference recording with --voice; the package holds none")
     if options.voice is not None and not options.voice.is_file():
         problems.append(f"voice {options.voice}: no such file")
-    if "pytorch" in options.baseline and options.model is None:
-        problems.append("the baseline pytorch needs the checkpoint that the package was made from: give it with --model")
     for name in options.baseline:
+        if name in ("pytorch", *generation.NEEDS) and options.model is None:
+            problems.append(f"the baseline {name} needs the checkpoint that the package was made from: give it with --model")
         missing = [module for module in NEEDS[name] if find_spec(module) is None]
         if missing:
-            problems.append(
-                f"the baseline {name} needs {', '.join(missing)}; install the extra: pip install 'ovconvert[dev]'"
-            )
+            advice = INSTALL.get(name, "the extra: pip install 'ovconvert[dev]'")
+            problems.append(f"the baseline {name} needs {', '.join(missing)}; install {advice}")
     return problems
 
 
@@ -88,21 +103,56 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     variants, notes = _variants(manifest, options)
     # a faster algorithm is ours: what others are measured with is the original's
     exact = dataclasses.replace(options, profile=EXACT)
-    plain = [_subject(name, package_dir, exact, engine=name) for name in options.baseline]
+    plain = [_subject(name, package_dir, exact, engine=name) for name in options.baseline if name in BASELINES]
     if options.baseline and options.profile != EXACT:
         notes.append(f"baselines run the profile {EXACT}, the package {options.profile}: another algorithm, other audio")
     plain += [_subject(AGAINST, options.against, options)] if options.against else []
     varied = [dataclasses.replace(main, label=variant.name, variant=variant) for variant in variants]
     subjects = (main, *plain, *varied)
-    findings = measure(_plan(subjects, options, whole=("", *(subject.label for subject in plain))), progress)
-    found = [*_size_rows(package_dir), *_rows(findings, "")]
+    peers = [_subject(name, package_dir, exact, engine=name) for name in options.baseline if name in generation.NEEDS]
+    found = [*_size_rows(package_dir)]
+    findings = begin(describe(), options.rounds, options.loads)
+    if options.speech:
+        findings = measure(_plan(subjects, options, whole=("", *(subject.label for subject in plain))), progress)
+        found += _spoken(findings, plain, varied)
+    if peers:
+        generated = _generate((main, *plain, *peers), options, progress)
+        found += _generation_rows(generated, options.rounds)
+        findings.disturbances += generated.disturbances
+        notes.append(generation.NOTE)
+    return _report(package_dir, options, findings, found, notes)
+
+
+def _spoken(findings: Findings, plain: list[Subject], varied: list[Subject]) -> Iterator[Measurement]:
+    """Yield the rows of all that spoke: the package, those measured beside it, its variants, the machine."""
+    yield from _rows(findings, "")
     for subject in plain:
-        found += [*_rows(findings, subject.label), *_ratios(findings, subject.label)]
+        yield from (*_rows(findings, subject.label), *_ratios(findings, subject.label))
     for subject in varied:
         whole = (row for row in rows.rows(findings.speech[subject.label], findings.rounds, subject.label) if _whole(row))
-        found += _remarked((*whole, *(row for row in _ratios(findings, subject.label) if _whole(row))), subject.variant)
-    found += rows.rows(findings.speech[limits.MACHINE], findings.rounds)
-    return _report(package_dir, options, findings, found, notes)
+        yield from _remarked((*whole, *(row for row in _ratios(findings, subject.label) if _whole(row))), subject.variant)
+    yield from rows.rows(findings.speech[limits.MACHINE], findings.rounds)
+
+
+def _generate(subjects: tuple[Subject, ...], options: Options, progress: Progress) -> Generated:
+    """Return what generation by the decoder alone takes with each of the subjects."""
+    tasks = [
+        Task(prompt, options.tokens, beams)
+        for prompt in options.contexts or generation.PROMPTS
+        for beams in generation.BEAMS
+    ]
+    return measure_generation(
+        subjects, tasks, rounds=options.rounds, seed=options.seed, kept=options.peer_models, progress=progress
+    )
+
+
+def _generation_rows(generated: Generated, rounds: int) -> Iterator[Measurement]:
+    """Yield the rows of every competitor, and how the package compares with it."""
+    ours = generated.tables[""]
+    for label, table in generated.tables.items():
+        yield from rows.rows(table, rounds, label)
+        if label:
+            yield from rows.ratios(ours, table, rounds, label)
 
 
 def measure_pair(base: Path, new: Path, options: Options, progress: Progress = silent) -> tuple[Report, Report]:
@@ -243,7 +293,7 @@ def _report(
         for field in dataclasses.fields(options)
         if (value := getattr(options, field.name)) not in (None, (), "", field.default)
     }
-    settings = next(iter(findings.settings.values()))
+    settings = next(iter(findings.settings.values()), {})
     return Report(
         JUDGE,
         str(place),
