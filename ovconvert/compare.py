@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -195,6 +196,12 @@ def _require_comparable(base: Report, new: Report, asked: list[tuple[Measurement
     families = [report.options.get("family") for report in (base, new)]
     if all(families) and families[0] != families[1]:
         problems.append(f"one is of the family {families[0]!r}, the other of {families[1]!r}")
+    made_of = [cast("dict[str, str]", report.options.get("make_up", {})) for report in (base, new)]
+    problems += [
+        f"{name} is made of {text!r} in one, of {made_of[1][name]!r} in the other: measure both anew"
+        for name, text in made_of[0].items()
+        if made_of[1].get(name, text) != text
+    ]
     if not asked:
         problems.append("they share no metric of which less or more is better")
     if problems:
