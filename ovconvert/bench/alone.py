@@ -25,6 +25,7 @@ LONG_ENOUGH_SECONDS = 0.2  # calls are repeated so long within a turn, and their
 MOST_CALLS = 20
 USED_SIZES = 2  # of each component, those at which it spent most
 TRACE = "trace"  # the golden case of a whole sequence
+ROWS = "batch"  # the axis of sequences that are computed at once
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,20 @@ def _contexts(watched: Watched, calls: Sequence[Call], asked: Sequence[int]) -> 
         return (None,)
     totals = [dict(call.sizes).get(TOTAL, 1) for call in calls]
     return asked or (int(statistics.median(totals)) - 1,)
+
+
+def takes_rows(component: Component) -> bool:
+    """Tell whether a component computes several rows at once: all of its inputs have as many as one is given."""
+    return all(port.shape[:1] == (ROWS,) for port in component.inputs)
+
+
+def widened(case: Alone, rows: int, dest: Path) -> Alone:
+    """Write the inputs of a case below `dest` with `rows` rows, repeated from those that are there; return that case."""
+    path = dest / f"{case.inputs.stem}-{rows}-rows.npz"
+    inputs = {name: np.take(value, range(rows), 0, mode="wrap") for name, value in case.load().items()}
+    np.savez(path, allow_pickle=False, **inputs)
+    sizes = tuple((axis, rows if axis == ROWS else size) for axis, size in case.sizes)
+    return Alone(case.name, path, sizes, case.context)
 
 
 def golden_cases(package_dir: Path, manifest: Manifest, dest: Path) -> list[Alone]:

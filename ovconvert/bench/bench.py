@@ -11,6 +11,7 @@ from ovconvert.bench.alone import Alone, timed, used
 from ovconvert.bench.effort import Effort
 from ovconvert.bench.published import with_loop
 from ovconvert.bench.reading import Reading
+from ovconvert.bench.side_by_side import side_by_side
 from ovconvert.bench.spoken import Taken, readings
 from ovconvert.bench.subject import Subject, open_engine, open_program
 from ovconvert.bench.texts import Text
@@ -67,6 +68,18 @@ class Bench:
             found += self._speak(program, asked, text)
         original = getattr(self._watched.engine, "original", None)
         return with_loop(found, original, first.name) if original else found
+
+    def streams(self, asked: Request, text: Text, counts: Sequence[int]) -> list[Reading]:
+        """Speak a text so many times at a time as each of `counts` says, with the voice of the warm-up."""
+        assert self._program is not None
+        program = self._program
+
+        def speak() -> float:
+            return program.speak(text.text, asked).audio_seconds
+
+        found = [reading for count in counts for reading in side_by_side(speak, text.name, count)]
+        self._watched.calls.clear()
+        return found
 
     def memory(self) -> list[Reading]:
         """Return what memory this process takes."""

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from ovconvert import package
 from ovconvert.bench import limits
-from ovconvert.bench.alone import Alone, golden_cases
+from ovconvert.bench.alone import Alone, golden_cases, takes_rows, widened
 from ovconvert.bench.bench import Bench
 from ovconvert.bench.loading import load
 from ovconvert.bench.reading import Reading, Table
+from ovconvert.bench.side_by_side import SIDE_BY_SIDE
 from ovconvert.bench.subject import Subject
 from ovconvert.bench.texts import Text
 from ovconvert.bench.turns import Rounds, looker, take_turns
@@ -41,6 +42,8 @@ class Plan:
     seed: int = 0
     whole: frozenset[str] = frozenset({""})  # labels
     new_voice: bool = True
+    streams: tuple[int, ...] = ()  # utterances of the first subject at a time
+    batch: tuple[int, ...] = ()  # rows of the components that take several
 
 
 @dataclass
@@ -93,6 +96,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
             cases += process.call("warm_up", subject.asked, plan.texts, keep, plan.contexts)
             findings.settings[subject.label] = process.call("settings")
         progress("warm-up", len(plan.subjects), len(plan.subjects))
+        cases += _wider(cases, plan, scratch)
         cases += golden if plan.golden else []
         rounds = partial(
             take_turns, rounds=plan.rounds, seed=plan.seed, look_around=looker(partial(_pids, workers)), progress=progress
@@ -102,6 +106,9 @@ def measure(plan: Plan, progress: Progress) -> Findings:
             subject.label: partial(_speak, workers[subject.label], subject, plan, subject.label in owners)
             for subject in plan.subjects
         }
+        if plan.streams:
+            middle = plan.texts[len(plan.texts) // 2]
+            turns[SIDE_BY_SIDE] = partial(workers[first.label].call, "streams", first.asked, middle, plan.streams)
         spoken: Rounds = rounds({**turns, **machine_turn}, what="speech")
         findings.speech = spoken.tables
         spells.append(("rounds of speech", spoken.spells))
@@ -135,6 +142,21 @@ def _loads(plan: Plan, findings: Findings, golden: Sequence[Alone], scratch: Pat
         table = findings.loading.setdefault(label.removesuffix(CACHED), Table())
         table.readings.update(found.tables[label].readings)
     return found.spells
+
+
+def _wider(cases: Sequence[Alone], plan: Plan, scratch: Path) -> list[Alone]:
+    """Return the cases of the plan's numbers of rows, of each component that takes several, at the size it was run most."""
+    manifest = package.load(plan.subjects[0].package)
+    found: dict[tuple[str, str], Alone] = {}
+    for name in dict.fromkeys(case.name for case in cases):
+        mine = [case for case in cases if case.name == name]
+        base = next((case for case in mine if case.context is not None), mine[0])  # of a step, one position behind others
+        if takes_rows(manifest.packed(name).component):
+            for rows in plan.batch:
+                case = widened(base, rows, scratch)
+                found[name, case.case] = case
+    known = {(case.name, case.case) for case in cases}
+    return [case for key, case in found.items() if key not in known]
 
 
 def _speak(process: Worker, subject: Subject, plan: Plan, alone: bool) -> list[Reading]:

@@ -27,6 +27,31 @@ SHIPPED: Mapping[str, tuple[Text, ...]] = {
             "there. If you miss it, another one follows two hours later.",
         ),
     ),
+    "zh": (
+        Text("short", "水壶已经放在炉子上了。"),
+        Text("medium", "雨停了以后，我们沿着河边慢慢地走，想找一个安静的地方吃午饭。"),
+        Text(
+            "three sentences",
+            "开往海边的火车早上七点半出发。晚上那里会比较冷，请记得带一件厚外套。如果没有赶上这一班，两个小时以后还有下一班。",
+        ),
+    ),
+    "ja": (
+        Text("short", "やかんはもう火にかけてあります。"),
+        Text("medium", "雨がやんでから、わたしたちは川に沿って歩き、昼ごはんを食べる場所をさがしました。"),
+        Text(
+            "three sentences",
+            "海へ行く電車は朝七時半に出ます。夜は寒くなるので、あたたかい上着を持ってきてください。乗りおくれても、二時間後に次の電車があります。",
+        ),
+    ),
+    "es": (
+        Text("short", "La tetera ya está en el fuego."),
+        Text("medium", "Cuando dejó de llover, caminamos junto al río y buscamos un lugar tranquilo para comer."),
+        Text(
+            "three sentences",
+            "El tren de la costa sale a las siete y media. Traiga un abrigo grueso, porque allí las noches son frías. Si lo "
+            "pierde, hay otro dos horas más tarde.",
+        ),
+    ),
 }
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from ovconvert import package
 from ovconvert.bench import generation, limits, rows
+from ovconvert.bench.alone import takes_rows
 from ovconvert.bench.bench import PROCESS
 from ovconvert.bench.generation import Generated, Task, measure_generation
+from ovconvert.bench.growth import growth
 from ovconvert.bench.measure import Findings, Plan, begin, measure
+from ovconvert.bench.side_by_side import SIDE_BY_SIDE
 from ovconvert.bench.spoken import WHOLE
 from ovconvert.bench.subject import BASELINES, Subject
 from ovconvert.bench.texts import Text, of_file, shipped
@@ -54,6 +57,8 @@ class Options(Request):
         "Threads of the engines; of several, the first is for everything, the others for scaling (default: the engine's).",
     )
     reference_seconds: tuple[float, ...] = option((), "Also measure with the reference recording cut to these lengths.")
+    streams: tuple[int, ...] = option((), "Also speak the middle text so many times at a time, as a service does: 1,2,4.")
+    batch: tuple[int, ...] = option((), "Also run components alone on so many rows at once, where they take several: 1,2,4.")
     components: bool = option(True, "Also run every component alone.")
     golden_sizes: bool = option(False, "Run components alone also at the sizes of their golden tensors.")
     new_voice: bool = option(True, "Also speak the first text with a voice that was not heard before.")
@@ -73,10 +78,16 @@ def requires(package_dir: Path, options: Options) -> list[str]:
         ("loads", options.loads, 0),
         *(("threads", count, 1) for count in options.threads),
         *(("contexts", count, 1) for count in options.contexts),
+        *(("streams", count, 1) for count in options.streams),
+        *(("batch", count, 1) for count in options.batch),
         ("tokens", options.tokens, 2),
     ]
     problems = [f"{name} {value}: at least {least}" for name, value, least in checks if value < least]
     problems += _text_problems(options)
+    if options.batch and not options.components:
+        problems.append("batch: components alone are measured on several rows; leave out --no-components")
+    if options.batch and not any(takes_rows(packed.component) for packed in manifest.components):
+        problems.append("batch: no component of this package takes several rows at once; leave out --batch")
     if not options.speech and not generation.NEEDS.keys() & set(options.baseline):
         problems.append(f"nothing to measure without speech: name a baseline of {', '.join(generation.NEEDS)}")
     if options.speech and needs_voice(manifest) and voice_of(package_dir, options) is None:
@@ -216,6 +227,8 @@ def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...
         seed=options.seed,
         whole=frozenset(whole),
         new_voice=options.new_voice,
+        streams=options.streams,
+        batch=options.batch,
     )
 
 
@@ -236,6 +249,9 @@ def _rows(findings: Findings, label: str, shown: str | None = None) -> Iterator[
     """Yield all rows of a competitor, under the name `shown` or else its label."""
     name = label if shown is None else shown
     yield from rows.rows(findings.speech[label], findings.rounds, name)
+    yield from growth(findings.speech[label], findings.rounds, name)
+    if not label and SIDE_BY_SIDE in findings.speech:
+        yield from rows.rows(findings.speech[SIDE_BY_SIDE], findings.rounds)
     if label in findings.alone:
         yield from rows.rows(findings.alone[label], findings.rounds, name)
         machine = findings.alone[limits.MACHINE]

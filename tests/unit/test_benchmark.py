@@ -100,6 +100,14 @@ def test_nothing_is_wrong_with_a_voice(package_dir: Path, voice: Path) -> None:
     assert "no such file" in benchmark.requires(package_dir, Options(voice=voice.with_name("x.wav")))[0]
 
 
+def test_rows_want_a_component_that_takes_them(package_dir: Path, voice: Path) -> None:
+    (problem,) = benchmark.requires(package_dir, Options(voice=voice, batch=(1, 2)))
+    assert "no component of this package takes several rows" in problem
+    problems = benchmark.requires(package_dir, Options(voice=voice, batch=(0,), streams=(0,), components=False))
+    for said in ("batch 0: at least 1", "streams 0: at least 1", "leave out --no-components"):
+        assert any(said in problem for problem in problems), (said, problems)
+
+
 def test_a_package_may_hold_a_voice(package_dir: Path) -> None:
     held = package_dir / package.ASSETS / "voices" / "a.wav"
     held.parent.mkdir(parents=True)
@@ -118,6 +126,7 @@ def test_shipped_texts_grow() -> None:
     for texts in SHIPPED.values():
         lengths = [len(text.text) for text in texts]
         assert len(texts) == 3 and lengths == sorted(lengths)
+    assert {"en", "zh"} <= set(SHIPPED)
     assert shipped("auto") == SHIPPED["en"]
     with pytest.raises(UsageError, match="no texts in 'xx'"):
         shipped("xx")
