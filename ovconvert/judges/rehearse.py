@@ -42,7 +42,7 @@ from ovconvert.runtime.request import Request
 
 JUDGE = "rehearse"
 BASE, AGAIN, SLOWED = "base", "again", "slowed"
-SETTLE_SECONDS = 0.02  # between turns: engines of one thread leave nobody spinning
+SETTLE_SECONDS = 0.005  # between turns: engines of one thread leave nobody spinning
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _part(table: Table, rounds: int, part: slice) -> tuple[Measurement, ...]:
 
 
 def _rows(blocks: Sequence[dict[str, Report]], label: str, options: Options) -> Iterator[Measurement]:
-    """Yield how often the verdict on a competitor was right, then figures of each metric over all rounds."""
+    """Yield how often the verdict on a competitor was right, then figures of each judged metric over all rounds."""
     trials = [compare(block[BASE], block[label], options.fail_over, metrics=options.metrics) for block in blocks]
     case = f"{len(trials)} trials of {options.rounds} rounds"
     worse = [bool(trial.having(WORSE)) for trial in trials]
@@ -169,12 +169,13 @@ def _rows(blocks: Sequence[dict[str, Report]], label: str, options: Options) -> 
     yield Measurement(
         subject, case, "called different by one figure each, without intervals", lucky, "trials", detail="for contrast"
     )
-    for key in [(change.base.subject, change.base.case, change.base.metric) for change in trials[0].changes]:
+    judged = [change.base for change in trials[0].changes if change.verdict != UNASKED]
+    for key in [(row.subject, row.case, row.metric) for row in judged]:
         yield from _metric(subject, key, trials)
 
 
 def _metric(subject: str, key: tuple[str, str, str], trials: Sequence[Comparison]) -> Iterator[Measurement]:
-    """Yield the ratio of a metric over all rounds of all trials, its verdicts, and its spread from round to round."""
+    """Yield the ratio of a metric over all rounds, its verdicts and its spread from round to round; samples are by trial."""
     changes = [
         change
         for trial in trials
@@ -189,9 +190,9 @@ def _metric(subject: str, key: tuple[str, str, str], trials: Sequence[Comparison
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(change.verdict for change in changes).items())
     spread = 100 * float(np.std(np.log(np.divide(new, old)))) if len(old) > 1 else math.nan
     detail = f"{verdicts}; from round to round ± {spread:.1f} %"
-    per_round = tuple(after / before for before, after in zip(old, new, strict=True))
+    by_trial = tuple(change.ratio.value for change in changes)
     name = f"{key[0]}: {key[2]}, against the package"
-    yield Measurement(subject, key[1], name, whole.value, "x", None, None, detail, whole.low, whole.high, per_round)
+    yield Measurement(subject, key[1], name, whole.value, "x", None, None, detail, whole.low, whole.high, by_trial)
 
 
 def _first(block: dict[str, Report], label: str, options: Options) -> Iterator[tuple[float, float]]:

@@ -56,7 +56,7 @@ def test_right_verdicts_pass(rehearsed: Make) -> None:
     assert found(report, "told the same or not worse in every metric").value == TRIALS
     ratios = [row for row in report.rows if "RTF" in row.metric]
     assert [round(row.value, 1) for row in ratios] == [1.0, 1.1]
-    assert all(len(row.samples) == TRIALS * ROUNDS for row in ratios)
+    assert all(len(row.samples) == TRIALS for row in ratios)
     assert f"{TRIALS} worse; from round to round ± " in ratios[1].detail
 
 
@@ -83,7 +83,7 @@ def test_single_figures_without_intervals_would_be_wrong(rehearsed: Make) -> Non
 def test_the_choice_of_metrics_holds(rehearsed: Make) -> None:
     report = rehearsed(metrics=("end to end:RTF",))
     details = {row.metric: row.detail for row in report.rows if row.subject == "the same package"}
-    assert "not judged" in details["end to end: CPU seconds, against the package"]
+    assert "end to end: CPU seconds, against the package" not in details
     assert "same" in details["end to end: RTF, against the package"]
 
 
