@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,11 +61,22 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """A short table for people, drawn from rows: a heading, what there is to say, headings of the columns, the lines."""
+
+    heading: str
+    text: str
+    headings: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """All measurements of one judge on one package.
 
     `run` names the process that measured: the samples of two reports with the same one were taken in turns, and the i-th of
     both belong to one round. `disturbances` say what else the machine was doing. `exhibits` are for the page alone.
+    `summaries` stand before the table of all rows.
     """
 
     judge: str
@@ -78,6 +89,7 @@ class Report:
     run: str = ""
     disturbances: tuple[str, ...] = ()
     exhibits: tuple[Exhibit, ...] = ()
+    summaries: tuple[Summary, ...] = ()
 
     @property
     def failed(self) -> tuple[Measurement, ...]:
@@ -127,15 +139,24 @@ def from_json(data: bytes) -> Report:
 def to_markdown(report: Report) -> str:
     """Return the report as Markdown: verdict, table, machine."""
     lines = [f"# {report.judge}: {report.package}", "", verdict(report), ""]
-    lines += ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in report.rows]
-    if report.disturbances:
-        lines += ["", "**Disturbed while measuring:**", "", *(f"- {text}" for text in report.disturbances)]
+    if report.disturbances:  # before any number that it is about
+        lines += ["**Disturbed while measuring:**", "", *(f"- {text}" for text in report.disturbances), ""]
+    for summary in report.summaries:
+        lines += [f"## {summary.heading}", "", *([summary.text, ""] if summary.text else [])]
+        lines += [*_grid(summary.headings, summary.lines), ""]
+    lines += ["## All measurements", ""] if report.summaries else []
+    lines += _grid(HEADINGS, [cells(row) for row in report.rows])
     lines += ["", *(f"- {note}" for note in report.notes), *([""] if report.notes else [])]
     lines += ["Made on:", "", *(f"- {name}: {text}" for name, text in machine_lines(report.machine))]
     if report.options:
         lines += ["", "With: " + ", ".join(f"{key} = {value}" for key, value in sorted(report.options.items()))]
     return "\n".join(lines) + "\n"
+
+
+def _grid(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table of Markdown, line by line."""
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings), *body]
 
 
 def to_junit(report: Report) -> str:

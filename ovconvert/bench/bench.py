@@ -9,7 +9,7 @@ from pathlib import Path
 from ovconvert import memory
 from ovconvert.bench.alone import Alone, timed, used
 from ovconvert.bench.effort import Effort
-from ovconvert.bench.published import with_loop
+from ovconvert.bench.published import per_call, with_loop
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.side_by_side import side_by_side
 from ovconvert.bench.spoken import Taken, readings
@@ -30,6 +30,7 @@ class Bench:
         self._effort = Effort()  # before the engine makes its threads
         self._watched = open_engine(subject)
         self._program: SpeechProgram | None = None  # one that knows the voice
+        self._per_call: dict[str, float] = {}  # of every component, as it hears a voice and speaks
         self._settings: dict[str, object] = {}
 
     def warm_up(
@@ -48,6 +49,7 @@ class Bench:
             self._settings = {name: value for name, value in vars(speech.request).items() if name in DECIDED}
         self._watched.keep = None
         self._program = program
+        self._per_call = per_call(self._watched.calls)
         return used(self._watched, contexts)
 
     def settings(self) -> dict[str, object]:
@@ -59,15 +61,17 @@ class Bench:
 
         Without `new_voice` only the latter, with the voice of the warm-up.
         """
-        if not new_voice and self._program is not None:
-            return [reading for text in texts for reading in self._speak(self._program, asked, text)]
-        program = open_program(self._watched)
-        first = Text(f"{texts[0].name}, {NEW_VOICE}", texts[0].text)
-        found = self._speak(program, asked, first)
+        found: list[Reading] = []
+        heard = ""
+        if new_voice or self._program is None:
+            self._program = open_program(self._watched)
+            heard = f"{texts[0].name}, {NEW_VOICE}"
+            found = self._speak(self._program, asked, Text(heard, texts[0].text))
+            self._per_call = per_call(self._watched.calls)
         for text in texts:
-            found += self._speak(program, asked, text)
+            found += self._speak(self._program, asked, text)
         original = getattr(self._watched.engine, "original", None)
-        return with_loop(found, original, first.name) if original else found
+        return with_loop(found, original, self._per_call, heard) if original else found
 
     def streams(self, asked: Request, text: Text, counts: Sequence[int]) -> list[Reading]:
         """Speak a text so many times at a time as each of `counts` says, with the voice of the warm-up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ovconvert import package
 from ovconvert.bench import limits
@@ -26,6 +28,8 @@ from ovconvert.disturbance import Spell, complaints
 from ovconvert.machine import Machine, describe
 from ovconvert.options import Progress
 from ovconvert.roofline.count import Work
+
+BRIEF: dict[str, Any] = {"max_new_tokens": 8, "steps": 1}  # of a request: an utterance that runs everything once or more
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Plan:
     new_voice: bool = True
     streams: tuple[int, ...] = ()  # utterances of the first subject at a time
     batch: tuple[int, ...] = ()  # rows of the components that take several
+    brief: bool = False  # all but the first are warmed up with a short utterance
 
 
 @dataclass
@@ -90,10 +95,13 @@ def measure(plan: Plan, progress: Progress) -> Findings:
             place = subject.label if subject.label in plan.whole else subject.opening
             if place not in shared:
                 shared[place] = stack.enter_context(worker(subject.label or "the package", Bench, subject))
+                if subject is first:
+                    shared[subject.opening] = shared[place]
                 owners.add(subject.label)
             process = workers[subject.label] = shared[place]
             keep = scratch if subject is first and plan.components else None
-            cases += process.call("warm_up", subject.asked, plan.texts, keep, plan.contexts)
+            asked = dataclasses.replace(subject.asked, **BRIEF) if plan.brief and subject is not first else subject.asked
+            cases += process.call("warm_up", asked, plan.texts, keep, plan.contexts)
             findings.settings[subject.label] = process.call("settings")
         progress("warm-up", len(plan.subjects), len(plan.subjects))
         cases += _wider(cases, plan, scratch)
@@ -185,6 +193,8 @@ def _count(plan: Plan, findings: Findings, cases: Sequence[Alone]) -> list[str]:
 
 def _notes(plan: Plan) -> Iterator[str]:
     yield f"every text was spoken once before the {plan.rounds} rounds began (warm-up); that round is not counted"
+    if plan.brief:
+        yield f"but for the package's own, the warm-up was cut to {BRIEF['max_new_tokens']} tokens and one solver step"
     if len(plan.subjects) > 1:
         yield (
             f"{len(plan.subjects)} competitors, each in a process of its own, took turns in every round, in an order drawn "

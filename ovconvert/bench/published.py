@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import mean
 
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.spoken import WHOLE
+from ovconvert.bench.watch import Call
 from ovconvert.original import Original
 
 LOOP = "published loop beside ours"
 IN_ALL, RTF, FIRST, AUDIO = "seconds in all", "RTF", "seconds to first audio", "audio"
 
 
-def with_loop(readings: Sequence[Reading], original: Original, new_voice: str) -> list[Reading]:
+def per_call(calls: Sequence[Call]) -> dict[str, float]:
+    """Return the mean seconds of one call by component."""
+    spent: defaultdict[str, list[float]] = defaultdict(list)
+    for call in calls:
+        spent[call.name].append(call.seconds)
+    return {name: mean(seconds) for name, seconds in spent.items()}
+
+
+def with_loop(
+    readings: Sequence[Reading], original: Original, each: Mapping[str, float], new_voice: str = ""
+) -> list[Reading]:
     """Return the readings of a turn with the seconds in all, to first audio and RTF that the published loop would take.
 
-    What it runs more often is counted by `original`, and each call costs what it took in the case `new_voice`, which runs
-    every component. A row per case says how much was added. Raises UsageError if a call was not measured.
+    What it runs more often is counted by `original`, and a call costs what `each` says, in seconds by component. The case
+    `new_voice` hears a recording first. A row per case says how much was added. Raises UsageError if a call was not
+    measured.
     """
     value = {reading.key: reading.value for reading in readings}
-    components = {subject for subject, case, metric in value if case == new_voice and metric == "calls"}
-    each = {name: value[name, new_voice, "seconds"] / value[name, new_voice, "calls"] for name in components}
     once = next(
         row.component for row in original.runs if row.per == "segment" and row.published == row.ours == 1 and not row.call
     )

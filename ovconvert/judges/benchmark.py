@@ -15,6 +15,7 @@ from ovconvert.bench.bench import PROCESS
 from ovconvert.bench.generation import Generated, Task, measure_generation
 from ovconvert.bench.growth import growth
 from ovconvert.bench.measure import Findings, Plan, begin, measure
+from ovconvert.bench.overview import overview
 from ovconvert.bench.side_by_side import SIDE_BY_SIDE
 from ovconvert.bench.spoken import WHOLE
 from ovconvert.bench.subject import BASELINES, Subject
@@ -25,11 +26,12 @@ from ovconvert.machine import describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest
 from ovconvert.report import Measurement, Report
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import PROFILES, Request
 
 JUDGE = "benchmark"
 AGAINST = "against"
 EXACT = "exact"
+PROFILE = "profile"
 RECORDINGS = (".wav", ".flac", ".ogg", ".mp3")
 NEEDS = {"pytorch": ("torch",), "onnxruntime": ("onnxruntime",), "onnxruntime-int8": ("onnxruntime", "onnx")}
 NEEDS |= generation.NEEDS
@@ -61,6 +63,10 @@ class Options(Request):
     batch: tuple[int, ...] = option((), "Also run components alone on so many rows at once, where they take several: 1,2,4.")
     components: bool = option(True, "Also run every component alone.")
     golden_sizes: bool = option(False, "Run components alone also at the sizes of their golden tensors.")
+    profiles: tuple[str, ...] = option((), "Also speak with these profiles, in turns.", choices=tuple(PROFILES))
+    brief_warm_up: bool = option(
+        False, "Warm up all but the package itself with a short utterance, where one takes minutes."
+    )
     new_voice: bool = option(True, "Also speak the first text with a voice that was not heard before.")
     contexts: tuple[int, ...] = option(
         (), "Positions in a step's cache when it runs alone (default: as in the texts), and of prompts of ids (default: 96)."
@@ -131,7 +137,10 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         found += _generation_rows(generated, options.rounds)
         findings.disturbances += generated.disturbances
         notes.append(generation.NOTE)
-    return _report(package_dir, options, findings, found, notes)
+    added = [variant.name for variant in variants if variant.name in {addition.name for addition in ADDITIONS}]
+    others = [variant.name for variant in variants if variant.name not in added]
+    report = _report(package_dir, options, findings, found, notes)
+    return dataclasses.replace(report, summaries=tuple(overview(report.rows, added, others)))
 
 
 def _spoken(findings: Findings, plain: list[Subject], varied: list[Subject]) -> Iterator[Measurement]:
@@ -140,9 +149,21 @@ def _spoken(findings: Findings, plain: list[Subject], varied: list[Subject]) -> 
     for subject in plain:
         yield from (*_rows(findings, subject.label), *_ratios(findings, subject.label))
     for subject in varied:
-        whole = (row for row in rows.rows(findings.speech[subject.label], findings.rounds, subject.label) if _whole(row))
-        yield from _remarked((*whole, *(row for row in _ratios(findings, subject.label) if _whole(row))), subject.variant)
+        whole = [row for row in rows.rows(findings.speech[subject.label], findings.rounds, subject.label) if _whole(row)]
+        whole += [row for row in _ratios(findings, subject.label) if _whole(row)]
+        if PROFILE in subject.variant.request:
+            whole += _against_baselines(findings, subject, plain)
+        yield from _remarked(whole, subject.variant)
     yield from rows.rows(findings.speech[limits.MACHINE], findings.rounds)
+
+
+def _against_baselines(findings: Findings, subject: Subject, plain: list[Subject]) -> Iterator[Measurement]:
+    """Yield how an utterance of a variant compares with each baseline's."""
+    for other in plain:
+        spoken = findings.speech[subject.label], findings.speech[other.label]
+        for row in rows.ratios(*spoken, findings.rounds, other.label):
+            if _whole(row):
+                yield dataclasses.replace(row, subject=rows.labelled(row.subject, subject.label))
 
 
 def _generate(subjects: tuple[Subject, ...], options: Options, progress: Progress) -> Generated:
@@ -229,6 +250,7 @@ def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...
         new_voice=options.new_voice,
         streams=options.streams,
         batch=options.batch,
+        brief=options.brief_warm_up,
     )
 
 
@@ -239,6 +261,7 @@ def _variants(manifest: Manifest, options: Options) -> tuple[list[Variant], list
         Variant(f"reference of {seconds:g} s", request={"max_reference_seconds": seconds}, exact=False)
         for seconds in options.reference_seconds
     ]
+    found += [Variant(f"{PROFILE} {name}", request={PROFILE: name}, exact=False) for name in options.profiles]
     added = cumulative(ADDITIONS) if options.ablation else ()
     impossible = [variant for variant in added if not variant.possible(manifest)]
     notes = [f"ablation: {variant.name!r} left out, the package has no form {variant.form!r}" for variant in impossible]

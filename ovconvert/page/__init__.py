@@ -12,7 +12,7 @@ from ovconvert.errors import EnvironmentFault
 from ovconvert.page import plots, spectra
 from ovconvert.page.points import Point, points
 from ovconvert.page.times import is_ratio
-from ovconvert.report import HEADINGS, Exhibit, Measurement, Report, cells, figure, machine_lines, verdict
+from ovconvert.report import HEADINGS, Exhibit, Measurement, Report, Summary, cells, figure, machine_lines, verdict
 
 MARK = '<meta name="generator" content="ovconvert"/>'
 NOTHING_FROM_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'; media-src data:; img-src data:"
@@ -44,6 +44,7 @@ def to_html(report: Report, audio: Mapping[str, bytes] | None = None) -> str:
         _section("Falls short", _bullets(row.line() for row in report.failed)),
         _section("Audio", "".join(_player(name, wav) for name, wav in (audio or {}).items())),
         _section("To hear", "".join(map(_exhibit, report.exhibits))),
+        *(_section(summary.heading, _summary(summary)) for summary in report.summaries),
         _section("Against others", _drawn(plots.ratios, RATIOS, report) + _table(ratios, with_subject=True)),
         _section("Against the machine", _drawn(plots.roofline, ROOFLINE, report) + _legend(points(report.rows))),
         _section("Where the time goes", _drawn(plots.shares, SHARES, report)),
@@ -128,6 +129,11 @@ def _exhibit(exhibit: Exhibit) -> str:
         + "".join(_player(name, wav) for name, wav in exhibit.sounds)
         + (f'<figure><div class="wide">{image}</div></figure>\n' if picture else "")
     )
+
+
+def _summary(summary: Summary) -> str:
+    text = f"<p>{escape(summary.text)}</p>\n" if summary.text else ""
+    return text + _grid(summary.headings, summary.lines, [""] * len(summary.lines), numbers=summary.headings[1:])
 
 
 def _drawn(plot: Callable[[Sequence[Measurement]], str], caption: str, report: Report) -> str:

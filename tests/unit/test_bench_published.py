@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ovconvert.bench.published import LOOP, with_loop
+from ovconvert.bench.published import LOOP, per_call, with_loop
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.spoken import WHOLE
+from ovconvert.bench.watch import Call
 from ovconvert.errors import UsageError
 from ovconvert.original import Original, Runs
 
@@ -18,6 +19,8 @@ ORIGINAL = Original(
     ),
     (),
 )
+
+EACH = {"conditioner": 0.5, "embeddings": 0.1}
 
 
 def case(name: str, segments: int, *, conditioner: bool) -> list[Reading]:
@@ -35,7 +38,7 @@ def case(name: str, segments: int, *, conditioner: bool) -> list[Reading]:
 
 def test_what_the_published_loop_runs_more_is_added() -> None:
     readings = case("a, new voice", 1, conditioner=True) + case("a", 3, conditioner=False)
-    found = {reading.key: reading.value for reading in with_loop(readings, ORIGINAL, "a, new voice")}
+    found = {reading.key: reading.value for reading in with_loop(readings, ORIGINAL, EACH, "a, new voice")}
     # a segment runs the conditioner twice, half a second each; a new voice once less than ours
     assert found[LOOP, "a, new voice", "seconds"] == pytest.approx(0.5)
     assert found[LOOP, "a", "seconds"] == pytest.approx(3.0)
@@ -48,4 +51,9 @@ def test_what_the_published_loop_runs_more_is_added() -> None:
 
 def test_a_call_that_was_not_measured_is_no_guess() -> None:
     with pytest.raises(UsageError, match="no seconds measured for conditioner"):
-        with_loop(case("a", 1, conditioner=False), ORIGINAL, "a")
+        with_loop(case("a", 1, conditioner=False), ORIGINAL, {"embeddings": 0.1})
+
+
+def test_a_call_costs_the_mean_of_its_kind() -> None:
+    calls = [Call("step", (), 0.0, 1.0), Call("step", (), 2.0, 5.0), Call("vocoder", (), 5.0, 5.5)]
+    assert per_call(calls) == {"step": 2.0, "vocoder": 0.5}

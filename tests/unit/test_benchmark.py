@@ -222,29 +222,41 @@ class FakeWorker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.asked: list[str] = []
+        self.given: list[tuple[Any, ...]] = []
+
+    def asked_of(self, method: str) -> tuple[Any, ...]:
+        """Return what was given with the first call of a method."""
+        return self.given[self.asked.index(method)]
 
     def call(self, method: str, *arguments: Any) -> Any:
         self.asked.append(method)
+        self.given.append(arguments)
         value = Reading("end to end", "short", "RTF", float(len(self.asked)), "s/s", "lower")
         answers = {"turn": [value], "components": [value], "memory": [Reading("process", "", "peak RSS", 1.0, "MB")]}
         return answers.get(method, {} if method == "settings" else [])
 
 
-def test_requests_of_one_engine_share_a_process_and_its_memory_is_told_once(
-    package_dir: Path, voice: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
+    """Processes that were opened, all of them fakes."""
     import contextlib
 
-    opened: list[FakeWorker] = []
+    found: list[FakeWorker] = []
 
     @contextlib.contextmanager
     def fake(name: str, *arguments: Any) -> Iterator[FakeWorker]:
-        opened.append(FakeWorker(name))
-        yield opened[-1]
+        found.append(FakeWorker(name))
+        yield found[-1]
 
     monkeypatch.setattr(measure, "worker", fake)
     monkeypatch.setattr(limits, "probe", lambda threads: lambda: [Reading("machine", "", "bandwidth", 20.0, "GB/s")])
     monkeypatch.setattr("ovconvert.bench.turns.SETTLE_SECONDS", 0.0)
+    return found
+
+
+def test_requests_of_one_engine_share_a_process_and_its_memory_is_told_once(
+    package_dir: Path, voice: Path, opened: list[FakeWorker]
+) -> None:
     options = Options(voice=voice, rounds=2, loads=0, ablation=True)
     report = benchmark.run(package_dir, options)
     # the package itself; explicit cache; cache in the model; cache in f16, with everything that only the request changes
@@ -256,6 +268,22 @@ def test_requests_of_one_engine_share_a_process_and_its_memory_is_told_once(
     assert told == {"process"} | {f"process ({one.name})" for one in opened[1:]}
     assert any("not counted" in note for note in report.notes)  # the warm-up
     assert [one.asked[0] for one in opened] == ["warm_up"] * 4
+
+
+def test_a_profile_is_compared_with_the_package_and_with_every_baseline(
+    package_dir: Path, voice: Path, opened: list[FakeWorker]
+) -> None:
+    options = Options(voice=voice, rounds=2, loads=0, baseline=("onnxruntime",), profiles=("fast",), brief_warm_up=True)
+    report = benchmark.run(package_dir, options)
+    assert [one.name for one in opened] == ["the package", "onnxruntime"]  # a profile changes the request alone
+    found = {(row.subject, row.metric): row for row in reversed(report.rows) if row.subject.startswith("end to end")}
+    assert ("end to end", "RTF: times better than onnxruntime") in found
+    assert ("end to end", "RTF: times better than profile fast") in found
+    profile = found["end to end (profile fast)", "RTF: times better than onnxruntime"]
+    fast, plain = (found[f"end to end ({name})", "RTF"] for name in ("profile fast", "onnxruntime"))
+    assert profile.samples == tuple(slow / quick for slow, quick in zip(plain.samples, fast.samples, strict=True))
+    assert "another algorithm" in profile.detail
+    assert [one.asked_of("warm_up")[0].steps for one in opened] == [None, 1]  # the package's own warm-up is whole
 
 
 def test_options_hold_every_setting_of_a_request() -> None:
