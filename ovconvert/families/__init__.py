@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,14 @@ class Checkpoint(Protocol):
 
     def write_assets(self, dest: Path) -> None:
         """Write what the runtime needs besides graphs into `dest`."""
+
+
+@runtime_checkable
+class DropIn(Protocol):
+    """A checkpoint whose package other runtimes can open too, given files of their own beside the graphs."""
+
+    def write_beside(self, dest: Path) -> None:
+        """Write the files of other runtimes into the package directory `dest`."""
 
 
 class Module(Protocol):

@@ -19,7 +19,9 @@ def make_stateful(model: ov.Model, cache: CacheSpec) -> ov.Model:
     """Return a copy of `model` whose cache tensors are variables, with a new input `beam_idx` (batch,) int32.
 
     `beam_idx[b]` is the row of the previous call that row b continues: the cache is gathered by it before it grows. A reset
-    state is empty, with the batch of the first input of the next call.
+    state is empty, with the batch of the first input of the next call. Keys and values of a cross attention are made by
+    the first call after a reset and read by the others, which ignore the encoder's states; they are not gathered, since
+    beams share what they listen to.
     """
     import openvino as ov
     from openvino import opset13 as ops
@@ -45,9 +47,30 @@ def make_stateful(model: ov.Model, cache: CacheSpec) -> ov.Model:
     for node in stateful.get_ops():
         if node.get_type_name() == "ReadValue":
             node.set_arguments([ops.broadcast(ops.constant(np.float32(0)), empty)])
+    _keep_cross(stateful, cache)
     _widen_masks(stateful)
     stateful.validate_nodes_and_infer_types()
     return stateful
+
+
+def _keep_cross(model: ov.Model, cache: CacheSpec) -> None:
+    """Put a variable behind every tensor of the cross attention, whose first value is what the graph computes."""
+    from openvino import opset13 as ops
+    from openvino.op.util import Variable, VariableInfo
+
+    for _, present in cache.cross_names():
+        made = model.output(present).get_node().input_value(0)
+        readers = [reader for reader in made.get_target_inputs() if reader.get_node().get_type_name() != "Result"]
+        model.remove_result(model.output(present).get_node())
+        described = VariableInfo()
+        described.variable_id = present
+        described.data_type, described.data_shape = made.get_element_type(), made.get_partial_shape()
+        variable = Variable(described)
+        kept = ops.read_value(made, variable)
+        for reader in readers:
+            reader.replace_source_output(kept.output(0))
+        model.add_sinks([ops.assign(kept, variable)])
+        model.add_variables([variable])
 
 
 def _widen_masks(model: ov.Model) -> None:

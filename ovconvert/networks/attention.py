@@ -33,6 +33,15 @@ def merge_heads(x: Tensor, width: int) -> Tensor:
     return x.transpose(1, 2).reshape(x.shape[0], -1, width)
 
 
+def boundary(x: Tensor) -> Tensor:
+    """Return x, behind an operation that changes nothing and that no graph pass removes.
+
+    What is later cut out of the graph at x would else be fused with what follows: exporters join two transpositions.
+    """
+    bound = torch.finfo(torch.float32).max
+    return x.clamp(-bound, bound)
+
+
 def causal_mask(attention_mask: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
     """Additive mask (B, 1, S, P + S) of the last `queries` = S positions of a sequence.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -11,14 +11,19 @@ from ovconvert.errors import UsageError
 from ovconvert.runtime.engine import Engine
 from ovconvert.spec import CacheSpec, Component
 
+if TYPE_CHECKING:
+    import openvino as ov
+
 ATTENTION_MASK = "attention_mask"
+NEW = "sequence_length"  # the axis of new positions
 
 
 class Step(Protocol):
     """Continues sequences: the named inputs of the new positions in, the outputs of the component out.
 
     `beam_idx` (batch,) int32 says which row of the previous call each row continues; None keeps the order. The
-    `attention_mask` over cache and new positions is made here unless given.
+    `attention_mask` over cache and new positions is made here unless given. Encoder states that a cross attention looks at
+    are given at every call, with as many rows as all later calls have, but read by the first after a reset alone.
     """
 
     def reset(self) -> None:
@@ -50,15 +55,17 @@ class _Step:
         self._axes = {port.name: port.shape for port in component.inputs}
         self._length = 0
         self._past: dict[str, np.ndarray] = {}  # what the forms without in-model state carry from call to call
+        self._cross: dict[str, np.ndarray] = {}  # keys and values that the first call made
 
     def reset(self) -> None:
         """Forget the sequence."""
         self._length = 0
         self._past = {}
+        self._cross = {}
 
-    def _infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _infer(self, inputs: dict[str, np.ndarray], request: ov.InferRequest | None = None) -> dict[str, np.ndarray]:
         start = time.perf_counter()
-        result = self._request.infer(inputs, share_inputs=True)
+        result = (request or self._request).infer(inputs, share_inputs=True)
         self._engine.seconds[self._component.name] += time.perf_counter() - start
         return {output.get_any_name(): value for output, value in result.items()}
 
@@ -94,15 +101,25 @@ class ExplicitStep(_Step):
 
     form = "with_past"
 
+    def __init__(self, engine: Engine, component: Component) -> None:
+        super().__init__(engine, component)
+        crosses = component.cache is not None and component.cache.cross
+        self._maker = engine.compiled(component.name, "cross").create_infer_request() if crosses else None
+
     def __call__(self, beam_idx: np.ndarray | None = None, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the new positions."""
         cache = self._component.cache
         assert cache is not None
         batch = self._grow(inputs)
+        if self._maker is not None:
+            states = inputs.pop(cache.cross)
+            if not self._cross:
+                made = self._infer({cache.cross: states}, self._maker)
+                self._cross = {past: made[present] for past, present in cache.cross_names()}
         past = self._past or empty_cache(cache, batch)
         if beam_idx is not None and self._past:
             past = {name: value[beam_idx] for name, value in past.items()}
-        result = self._infer({**inputs, **past})
+        result = self._infer({**inputs, **past, **self._cross})
         self._past = {name: result.pop(present) for name, present in cache.names()}
         return result
 
@@ -116,20 +133,21 @@ class FullSequenceStep(_Step):
         """Run the whole sequence; return the outputs of the new positions."""
         batch = self._grow(inputs)
         new = next(iter(inputs.values())).shape[1]
+        grows = {name for name, axes in self._axes.items() if NEW in axes and name != ATTENTION_MASK}
         whole = {}
         for name, value in inputs.items():
-            if name == ATTENTION_MASK or name not in self._past:
+            if name not in grows or name not in self._past:
                 whole[name] = value
                 continue
             rows = np.arange(batch) if beam_idx is None else beam_idx
             whole[name] = np.concatenate([self._past[name][rows], value], 1)
-        self._past = {name: value for name, value in whole.items() if name != ATTENTION_MASK}
+        self._past = {name: value for name, value in whole.items() if name in grows}
         result = self._infer(whole)
         kept = {}
         for port in self._component.outputs:
             value = result[port.name]
             # logits are those of the last position, as a split step gives them
-            kept[port.name] = value[:, -new:] if "sequence_length" in port.shape else value
+            kept[port.name] = value[:, -new:] if NEW in port.shape else value
         return kept
 
 

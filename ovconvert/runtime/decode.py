@@ -16,6 +16,7 @@ from ovconvert.errors import QualityError, UsageError, listing
 
 OUT_OF_PLAY = np.float32(-1e9)  # score of a beam that no other may lose against, yet finite
 
+Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores (B, V), codes so far (B, n)) -> scores, -inf where excluded
 Embed = Callable[[np.ndarray, int], np.ndarray]  # (codes int64 (B, 1), position of these codes) -> (B, 1, D)
 
 
@@ -36,7 +37,9 @@ class Step(Protocol):
 class Sampling:
     """How codes are chosen; the defaults are the original's. Raises UsageError listing every value out of range.
 
-    `top_k` 0 keeps all codes. The end is forbidden before `min_new_tokens` codes.
+    `top_k` 0 keeps all codes. The end is forbidden before `min_new_tokens` codes. Beams stop once no candidate is better
+    than what is kept; `ends_compete` says whether an end that was just kept still counts as such a candidate, as it does in
+    the original and no longer does in Hugging Face's beam search of version 5.
     """
 
     do_sample: bool = True
@@ -48,6 +51,7 @@ class Sampling:
     length_penalty: float = 0.0
     max_new_tokens: int = 1500
     min_new_tokens: int = 0
+    ends_compete: bool = True
 
     def __post_init__(self) -> None:
         checks = (
@@ -94,19 +98,20 @@ def generate(
     start: int = 0,
     keep_hidden: bool = False,
     on_token: Callable[[int], None] | None = None,
+    rule: Rule | None = None,
 ) -> Generation:
     """Return the codes that `step` gives after `prefix_embeds` (1, S, D), start token included.
 
     `history` are the ids that count as occurred before the first code (section 11). Code k is embedded with position
-    `start` + k. `on_token` is called with the number of steps done. The last code is never read by `step`. Raises
-    QualityError if the step gives NaN.
+    `start` + k. `on_token` is called with the number of steps done. The last code is never read by `step`. `rule`
+    excludes codes by what was drawn before, ahead of all other rules. Raises QualityError if the step gives NaN.
     """
     decode = _beams if sampling.num_beams > 1 else _single
     step.reset()
     logits, hidden = step(prefix_embeds, np.zeros(1, np.int32))
     seen = np.zeros((1, logits.shape[1]), bool)
     seen[:, list(history)] = True
-    run = _Run(step, embed, sampling, eos_token_id, rng, start, keep_hidden, on_token)
+    run = _Run(step, embed, sampling, eos_token_id, rng, start, keep_hidden, on_token, rule)
     run.note(logits, hidden)
     return decode(run, logits, seen)
 
@@ -123,6 +128,7 @@ class _Run:
     start: int
     keep_hidden: bool
     on_token: Callable[[int], None] | None
+    rule: Rule | None = None
     codes: list[np.ndarray] = field(default_factory=list)
     parents: list[np.ndarray] = field(default_factory=list)
     hidden: list[np.ndarray] = field(default_factory=list)
@@ -140,6 +146,16 @@ class _Run:
         self.parents.append(parents)
         if self.on_token:
             self.on_token(len(self.codes))
+
+    def ruled(self, scores: np.ndarray) -> np.ndarray:
+        """Return `scores` (B, V) after the caller's rule, which sees what each row has drawn."""
+        if self.rule is None:
+            return scores
+        drawn, rows = [], np.arange(len(scores))
+        for codes, parents in zip(reversed(self.codes), reversed(self.parents), strict=True):
+            drawn.append(codes[rows])
+            rows = parents[rows]
+        return self.rule(scores, np.array(drawn[::-1], np.int64).reshape(len(drawn), len(scores)).T)
 
     def advance(self) -> np.ndarray:
         """Read the codes chosen last; return logits (B, V)."""
@@ -169,7 +185,7 @@ def _single(run: _Run, logits: np.ndarray, seen: np.ndarray) -> Generation:
     sampling, score = run.sampling, 0.0
     origin = np.zeros(1, np.int64)
     for count in range(sampling.max_new_tokens):
-        scores = processed(logits, seen, sampling, forbid=run.eos if count < sampling.min_new_tokens else None)
+        scores = processed(run.ruled(logits), seen, sampling, forbid=run.eos if count < sampling.min_new_tokens else None)
         chosen = _draw(scores[0], 1, run.rng) if sampling.do_sample else np.argmax(scores, axis=1)
         score += float(log_softmax(scores)[0, chosen[0]])
         if chosen[0] == run.eos:
@@ -198,7 +214,7 @@ def _beams(run: _Run, logits: np.ndarray, seen: np.ndarray) -> Generation:
     kept: list[_Hypothesis] = []
     for count in range(sampling.max_new_tokens):
         forbidden = run.eos if count < sampling.min_new_tokens else None
-        scores = processed(log_softmax(logits), seen, sampling, forbid=forbidden) + beam_scores[:, None]
+        scores = processed(run.ruled(log_softmax(logits)), seen, sampling, forbid=forbidden) + beam_scores[:, None]
         flat = scores.reshape(-1)
         drawn = _draw(flat, 2 * width, run.rng) if sampling.do_sample else _top(flat, 2 * width)
         drawn = drawn[np.argsort(-flat[drawn], kind="stable")]
@@ -206,9 +222,10 @@ def _beams(run: _Run, logits: np.ndarray, seen: np.ndarray) -> Generation:
         length = float(count + 1) ** sampling.length_penalty
         for beam, score in ((parents[rank], flat[drawn[rank]]) for rank in np.flatnonzero(codes[:width] == run.eos)):
             kept = _keep(kept, _Hypothesis(float(score) / length, count, int(beam), True), width)
-        if not len(drawn) or (len(kept) == width and kept[-1].score >= float(flat[drawn[0]]) / length):
-            break
         going = np.flatnonzero(codes != run.eos)[:width]
+        rivals = drawn if sampling.ends_compete else drawn[going]
+        if not len(rivals) or (len(kept) == width and kept[-1].score >= float(flat[rivals[0]]) / length):
+            break
         if not len(going):  # fewer candidates than beams, and every one of them an end
             break
         # missing candidates: the last one again, out of play
