@@ -20,7 +20,7 @@ from ovconvert.judges import benchmark
 from ovconvert.judges.benchmark import Options
 from ovconvert.machine import describe
 from ovconvert.package import Graph, Manifest, PackedComponent
-from ovconvert.report import Measurement, Report, from_json, to_json
+from ovconvert.report import Measurement, Report, from_json, to_json, to_markdown
 from ovconvert.roofline.count import Work
 from ovconvert.spec import CacheSpec, Component, Port
 
@@ -291,3 +291,22 @@ def test_options_hold_every_setting_of_a_request() -> None:
 
     assert {field.name for field in dataclasses.fields(Request)} < {field.name for field in dataclasses.fields(Options)}
     assert rows.labelled("decoder", "") == "decoder"
+
+
+def test_short_tables_stand_before_the_rows(package_dir: Path, voice: Path, measured: Callable[[], Plan]) -> None:
+    options = Options(voice=voice, rounds=ROUNDS, ablation=True, threads=(2, 1))
+    report = benchmark.run(package_dir, options)
+    tables = {summary.heading: summary for summary in report.summaries}
+    steps = tables["What each addition brings: short"]
+    names = [line[0] for line in steps.lines]
+    assert names[:3] == ["+ explicit cache", "+ cache in the model", "+ cache in f16"] and names[-1].startswith("+ guidance")
+    assert all(len(line) == len(steps.headings) for line in steps.lines)
+    # competitor n takes n seconds per second: the third of the plan is the first of the ablation
+    before, first = steps.lines[1][-2:]
+    assert before == first and before.startswith("0.75 ")
+    assert steps.lines[2][-2:][0].startswith("0.8 ") and steps.lines[2][-1].startswith("0.6 ")
+    assert [line[0] for line in tables["What was varied: short"].lines] == ["the package", "1 threads"]
+    text = to_markdown(report)
+    assert text.index("What each addition brings") < text.index("All measurements") < text.index("Made on:")
+    assert text.index("others used a core") < text.index("End to end")
+    assert benchmark.run(package_dir, Options(voice=voice, rounds=ROUNDS)).summaries[1:] == ()
