@@ -11,7 +11,7 @@ import torch
 
 from ovconvert import families, package
 from ovconvert.baselines.gpt2 import names_of, renamed, write_gpt2
-from ovconvert.baselines.peers import PEERS, Converter, identity, open_peer
+from ovconvert.baselines.peers import PEERS, Converter, open_peer
 from ovconvert.baselines.pytorch import TorchEngine
 from ovconvert.bench.generation import BEAMS, Loop
 from ovconvert.errors import UsageError
@@ -20,7 +20,7 @@ from ovconvert.runtime.engine import Engine
 from ovconvert.stages import export
 
 COMPONENTS = ("decoder", "speech_embeddings")
-TOLERANCE = 1e-5  # of states of a size of 1 in float32: seen 2e-6 on the tiny checkpoint
+TOLERANCE = 1e-5  # of float32; seen 2.1e-6 with the decoder of the demo voice, whose states reach 6
 TOKENS = 12
 
 
@@ -135,10 +135,6 @@ def test_our_loop_continues_ids_as_the_networks_say(checkpoint: Path, kept: Path
     assert loop.generate(prompt[:-1], TOKENS, 1) != expected
     assert len(loop.generate(prompt, TOKENS, 3)) == TOKENS
     assert "stateful" in loop.settings and "fp32" in loop.settings
-
-
-def test_another_decoder_has_another_identity(kept: Path, package25_dir: Path) -> None:
-    assert identity(kept) == identity(kept) != identity(package25_dir)
 
 
 @pytest.mark.slow
