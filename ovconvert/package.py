@@ -49,7 +49,8 @@ class PackedComponent:
     """A component as it lies in the package.
 
     `graphs` is keyed by form: "plain" for a graph without cache, "stateful" for the step with in-model state, "with_past"
-    for the step with explicit cache, "full_sequence" for a decoder that was not split.
+    for the step with explicit cache, "cross" for what makes its keys and values of an encoder's states, "full_sequence"
+    for a decoder that was not split.
     """
 
     component: Component

@@ -36,20 +36,32 @@ class Port:
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """Self-attention cache of a step: per layer a key and a value of (batch, heads, past, head_dim)."""
+    """Self-attention cache of a step: per layer a key and a value of (batch, heads, past, head_dim).
+
+    `cross` names the input that a second attention of every layer looks at, an encoder's states. Its keys and values
+    depend on nothing else, so they are made once per sequence and kept beside the others.
+    """
 
     layers: int
     heads: int
     head_dim: int
+    cross: str = ""
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield (past input, present output) per tensor, layer by layer, the key before the value."""
+        return self._names("decoder." if self.cross else "")
+
+    def cross_names(self) -> Iterator[tuple[str, str]]:
+        """Yield (input, output) per tensor of the cross attention: what the step takes, what is made from the states."""
+        return self._names("encoder.") if self.cross else iter(())
+
+    def _names(self, infix: str) -> Iterator[tuple[str, str]]:
         for layer in range(self.layers):
             for kind in ("key", "value"):
-                yield f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
+                yield f"past_key_values.{layer}.{infix}{kind}", f"present.{layer}.{infix}{kind}"
 
     def inputs(self) -> tuple[Port, ...]:
-        """Return the cache ports that enter the explicit step."""
+        """Return the cache ports that enter the explicit step, those of the cross attention not included."""
         return tuple(
             Port(past, "float32", ("batch", self.heads, "past_sequence_length", self.head_dim)) for past, _ in self.names()
         )
@@ -61,13 +73,18 @@ class CacheSpec:
             for _, present in self.names()
         )
 
+    def cross_outputs(self) -> tuple[Port, ...]:
+        """Return the ports of the keys and values that the cross attention makes."""
+        shape = ("batch", self.heads, "encoder_sequence_length", self.head_dim)
+        return tuple(Port(present, "float32", shape) for _, present in self.cross_names())
+
 
 @dataclass(frozen=True)
 class Component:
     """One graph of a model: its ports without the cache, its cache, and the precision it must keep.
 
     `keep_fp` holds patterns of weight names that quantization leaves alone; `floor_db` is the lowest signal-to-noise
-    ratio against PyTorch that validation accepts, by weight format. `reach` is how many frames of input on each side a frame
+    ratio against PyTorch that validation accepts, by precision. `reach` is how many frames of input on each side a frame
     of output depends on: with so many around it, a piece can be computed alone; 0 where that was not stated.
     """
 
@@ -85,12 +102,12 @@ class Component:
             raise ValueError(f"component {self.name!r} has role {self.role!r}; have: {', '.join(ROLES)}")
 
     def all_inputs(self) -> tuple[Port, ...]:
-        """Return the inputs of the graph with explicit cache, in order."""
+        """Return the inputs of the traced graph, in order: the cache comes in."""
         return self.inputs + (self.cache.inputs() if self.cache else ())
 
     def all_outputs(self) -> tuple[Port, ...]:
-        """Return the outputs of the graph with explicit cache, in order."""
-        return self.outputs + (self.cache.outputs() if self.cache else ())
+        """Return the outputs of the traced graph, in order: the cache goes out, and what the cross attention made."""
+        return self.outputs + (self.cache.outputs() + self.cache.cross_outputs() if self.cache else ())
 
 
 @dataclass(frozen=True)

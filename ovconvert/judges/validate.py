@@ -80,23 +80,29 @@ def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
 
 def _replay(engine: Engine, packed: PackedComponent, form: str, cases: golden.Cases, floor: float) -> Iterator[Measurement]:
     """Yield a row per case and output. The stateful form has no cache to set, so it replays the token trace alone."""
-    name = packed.component.name
+    name, cache = packed.component.name, packed.component.cache
     if form == "stateful":
         return
-    request = engine.compiled(name, form).create_infer_request()
+    graph = engine.compiled(name, form)
+    wanted = {port.get_any_name() for port in graph.inputs}
+    request = graph.create_infer_request()
     for case in cases.names():
         if case == "trace":
             continue
-        inputs = cases.inputs(case)
-        result = {output.get_any_name(): value for output, value in request.infer(inputs).items()}
-        expected = cases.outputs(case)
-        sizes = _sizes(packed.component.all_inputs(), inputs)
+        inputs, expected = cases.inputs(case), cases.outputs(case)
+        crossed = dict(cache.cross_names()) if cache else {}
+        offered = inputs | {past: expected[present] for past, present in crossed.items()}
+        given = {port: value for port, value in offered.items() if port in wanted}
+        result = {output.get_any_name(): value for output, value in request.infer(given).items()}
+        place = (f"{name} ({form})", f"{case}: {_sizes(packed.component.all_inputs(), inputs)}")
         for port in packed.component.outputs:
-            yield _row(f"{name} ({form})", f"{case}: {sizes}", port.name, expected[port.name], result[port.name], floor)
-        if packed.component.cache is not None:
-            names = [present for _, present in packed.component.cache.names()]
-            joined = [np.concatenate([values[present].ravel() for present in names]) for values in (expected, result)]
-            yield _row(f"{name} ({form})", f"{case}: {sizes}", "present.*", joined[0], joined[1], floor)
+            if port.name in result:  # one half of a step with cross attention has none of them
+                yield _row(*place, port.name, expected[port.name], result[port.name], floor)
+        for said, names in (("present.*", dict(cache.names()) if cache else {}), ("present.*.encoder.*", crossed)):
+            made = [present for present in names.values() if present in result]
+            if made:
+                joined = [np.concatenate([values[present].ravel() for present in made]) for values in (expected, result)]
+                yield _row(*place, said, joined[0], joined[1], floor)
 
 
 def _compare_forms(engine: Engine, packed: PackedComponent, cases: golden.Cases, floor: float) -> Iterator[Measurement]:

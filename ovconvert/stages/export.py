@@ -14,7 +14,7 @@ import numpy as np
 
 from ovconvert import golden, memory, package
 from ovconvert.errors import EnvironmentFault
-from ovconvert.families import AUTO, Checkpoint, open_checkpoint
+from ovconvert.families import AUTO, Checkpoint, DropIn, open_checkpoint
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest, PackedComponent
 from ovconvert.spec import WEIGHT_FORMATS, Component
@@ -67,6 +67,8 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
             report.append(cost)
         progress("assets and hashes", len(components), len(components) + 1)
         checkpoint.write_assets(partial / package.ASSETS)
+        if isinstance(checkpoint, DropIn):
+            checkpoint.write_beside(partial)
         _write_manifest(partial, source, checkpoint, packed, records, options)
         (partial / package.EXPORT_REPORT).write_text(json.dumps(report, indent=2) + "\n")
     progress("done", len(components) + 1, len(components) + 1)
@@ -154,7 +156,7 @@ def _run_trace(
     for part in golden.chunked(component, inputs, chunks):
         result = _run(module, component, {**part, **past})
         past = {name: result.pop(present) for name, present in cache.names()}
-        calls.append(result)
+        calls.append({port.name: result[port.name] for port in component.outputs})
     return {f"{number}.{name}": value for number, call in enumerate(calls) for name, value in call.items()}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovconvert.errors import ConversionError
+from ovconvert.graphs.cross import cross_part, step_part
 from ovconvert.graphs.save import save_ir, share_weights
 from ovconvert.graphs.sine import rewrite_squared_sines
 from ovconvert.graphs.state import make_stateful
@@ -74,10 +75,18 @@ def lower(model: ov.Model, dest: Path, name: str, weight_format: str, cache: Cac
     """Save `model` into `dest` in the forms it can have; return them. One .bin serves all forms."""
     if cache is None:
         return {"plain": _save(model, dest, ir_name(name), weight_format)}
-    stateful = _save(make_stateful(model, cache), dest, ir_name(name), weight_format)
-    explicit = _save(model, dest, ir_name(f"{name}_with_past" if name else "with_past"), weight_format)
-    share_weights(dest / explicit.xml, dest / stateful.xml)
-    return {"stateful": stateful, "with_past": Graph(explicit.xml, stateful.bin)}
+    parts = {"stateful": make_stateful(model, cache), "with_past": model}
+    if cache.cross:
+        parts |= {"with_past": step_part(model, cache), "cross": cross_part(model, cache)}
+    graphs: dict[str, Graph] = {}
+    for form, part in parts.items():
+        stem = name if form == "stateful" else f"{name}_{form}".lstrip("_")
+        graphs[form] = _save(part, dest, ir_name(stem), weight_format)
+        if form != "stateful":
+            owner = graphs["stateful"]
+            share_weights(dest / graphs[form].xml, dest / owner.xml)
+            graphs[form] = Graph(graphs[form].xml, owner.bin)
+    return graphs
 
 
 def pinned(weight_format: str) -> dict[str, str]:
