@@ -10,14 +10,14 @@ import numpy as np
 
 
 class Slowed:
-    """Takes the place of an engine. After every call of a graph it works for `share` of the time since the call before.
+    """Takes the place of an engine. After every call of a graph it works for `share` of the CPU time since the call before.
 
-    So all that an utterance takes, graphs and what lies between them, takes 1 + `share` times as long; only what comes
-    behind the last call does not. The work is a loop that looks at the clock: it takes CPU time as well. Between
-    utterances time does not count: `begin` says that one begins.
+    So all that an utterance spends on one thread, in graphs and between them, it spends 1 + `share` times; only what comes
+    behind the last call it does not. The clock is the CPU time of the process: by wall time, work would be added for the
+    time in which others had the machine. Between utterances time does not count: `begin` says that one begins.
     """
 
-    def __init__(self, engine: Any, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, engine: Any, share: float, clock: Callable[[], float] = time.process_time) -> None:
         self.engine = engine
         self._share, self._clock = share, clock
         self._mark = clock()

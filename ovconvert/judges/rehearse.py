@@ -3,8 +3,8 @@
 Of each round the package as it is, the same once more and the slowed one have their turn, each in a process of its own.
 Every trial is the comparison of a block of rounds that no other trial uses, and each block is judged as `compare` judges.
 The processes are made anew between groups of trials: one of two equal processes may be the faster one as long as it lives,
-by where its memory lies. The slowed package works after each call of a graph for that share of the time since
-the one before.
+by where its memory lies. The slowed package works after each call of a graph for that share of the CPU time since the one
+before. The engines have one thread, so that CPU time is the time of the work.
 """
 
 from __future__ import annotations
@@ -56,13 +56,12 @@ class Options(Request):
     slowdown: float = option(0.10, "By which share the slowed package is slower.")
     fail_over: float = option(0.05, "How much slower is still accepted, as in `compare`: 0.05 is 5 %.")
     metrics: tuple[str, ...] = option((), "What is judged, as in `compare`; comma-separated, so write * for a comma.")
-    threads: int = option(1, "Threads of the engines.")
 
 
 def requires(package_dir: Path, options: Options) -> list[str]:
     """Return what is wrong with the options: numbers, and a voice."""
     counts = (("trials", options.trials), ("rounds", options.rounds), ("processes", options.processes))
-    problems = [f"{name} {value}: at least 1" for name, value in (*counts, ("threads", options.threads)) if value < 1]
+    problems = [f"{name} {value}: at least 1" for name, value in counts if value < 1]
     if not 0 < options.fail_over < options.slowdown:
         problems.append(
             f"slowdown {options.slowdown:g}: must be more than fail_over {options.fail_over:g}, and that above 0"
@@ -111,7 +110,7 @@ def _measured(
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for label, share in ((BASE, 0.0), (AGAIN, 0.0), (SLOWED, options.slowdown)):
-            subject = Subject(label, place, request, threads=options.threads, slower=share)
+            subject = Subject(label, place, request, threads=1, slower=share)
             workers[label] = stack.enter_context(worker(label, Bench, subject))
             workers[label].call("warm_up", request, texts)
         found = take_turns(
@@ -208,11 +207,11 @@ def _beyond(old: float, new: float, fail_over: float) -> bool:
 
 def _notes(options: Options, texts: Sequence[Text], groups: int) -> Iterator[str]:
     yield (
-        f"{len(texts)} texts, the voice known; {options.threads} threads; processes made anew {groups} times; "
+        f"{len(texts)} texts, the voice known; one thread; processes made anew {groups} times; "
         f"{options.rounds} rounds a trial, no round in two trials"
     )
     yield (
-        f"slowed: after every call of a graph the process is busy for {100 * options.slowdown:g} % of the time since the "
+        f"slowed: after every call of a graph the process works for {100 * options.slowdown:g} % of the CPU time since the "
         "call before, graphs and what lies between them alike"
     )
     yield f"load of the machine at the end: {os.getloadavg()[0]:.1f} processes wanted to run"

@@ -272,6 +272,16 @@ def test_one_of_many_must_lie_further_beyond_the_bound_to_be_worse_but_not_to_be
         assert only(compare(made([base, *steady], "r"), made([new, *steady], "r"), 0.05), "m").verdict == among
 
 
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.0, SAME), (1.035, UNKNOWN), (1.08, UNKNOWN), (1.2, WORSE), (0.8, BETTER)]
+)
+def test_memory_is_of_one_process_however_steady_its_rounds(factor: float, verdict: str) -> None:
+    base, new = (row("peak RSS", [value] * 20, "MB", subject="process") for value in (100.0, 100.0 * factor))
+    change = only(compare(made([base], "r"), made([new], "r"), 0.05), "peak RSS")
+    assert change.verdict == verdict
+    assert ("equal processes" in change.detail) == (verdict == UNKNOWN)
+
+
 def test_what_the_package_was_measured_against_is_not_judged() -> None:
     fields = {"options": {"baseline": ["pytorch"]}}
     base = made([row("m", [1.0] * 9), row("m", [1.0] * 9, subject="step (pytorch)")], "r", **fields)
