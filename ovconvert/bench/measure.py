@@ -29,7 +29,8 @@ from ovconvert.machine import Machine, describe
 from ovconvert.options import Progress
 from ovconvert.roofline.count import Work
 
-BRIEF: dict[str, Any] = {"max_new_tokens": 8, "steps": 1}  # of a request: an utterance that runs everything once or more
+# of a request: an utterance that runs every component
+BRIEF: dict[str, Any] = {"max_new_tokens": 8, "min_new_tokens": 8, "steps": 1}
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Defaults:
     repetition_penalty: float = 10.0
     length_penalty: float = 0.0
     max_new_tokens: int = 1500
+    min_new_tokens: int = 0
     latents: str = "second-pass"
     positions: str = "original"
     solver: str = "euler"
@@ -86,6 +87,7 @@ class Request:
     repetition_penalty: float | None = left_open(Defaults.repetition_penalty, "Penalty of tokens that occurred")
     length_penalty: float | None = left_open(Defaults.length_penalty, "Exponent of the length in the score of a beam")
     max_new_tokens: int | None = left_open(Defaults.max_new_tokens, "Longest segment, in speech tokens")
+    min_new_tokens: int | None = left_open(Defaults.min_new_tokens, "Shortest segment, in speech tokens")
     latents: str | None = left_open(
         Defaults.latents,
         "Where the flow's latents come from: a second pass over all tokens, or the steps that drew them",
@@ -171,6 +173,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("repetition_penalty", 1.0, 100.0),
     ("length_penalty", -5.0, 5.0),
     ("max_new_tokens", 1, 10_000),
+    ("min_new_tokens", 0, 10_000),
     ("steps", 1, 1000),
     ("sway", -1.0, 1.0),  # beyond, times need not rise
     ("guidance", 0.0, 10.0),

@@ -69,6 +69,16 @@ def test_audio_comes_out(model: Program, request_: Request) -> None:
     assert speech.first_audio_seconds > 0
 
 
+def test_a_segment_is_as_long_as_asked(model: Program, request_: Request) -> None:
+    lengths = {
+        fewest: len(model.speak("Yes.", replace(request_, min_new_tokens=fewest, max_new_tokens=fewest + 1)).samples)
+        for fewest in (5, 25)
+    }
+    assert lengths[25] > 3 * lengths[5]
+    with pytest.raises(UsageError, match="min_new_tokens is 30; allowed: 0 to max_new_tokens"):
+        model.speak("Yes.", replace(request_, min_new_tokens=30))
+
+
 def test_the_same_seed_gives_the_same_audio_and_another_does_not(model: Program, request_: Request) -> None:
     first = model.speak(TEXT, request_).samples
     assert difference(first, model.speak(TEXT, request_).samples) == 0.0

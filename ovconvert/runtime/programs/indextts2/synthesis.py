@@ -167,6 +167,7 @@ class Synthesis:
             repetition_penalty=request.repetition_penalty,
             length_penalty=request.length_penalty,
             max_new_tokens=limit,
+            min_new_tokens=request.min_new_tokens,
         )
 
         return generate(
