@@ -45,12 +45,37 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class LayerPrecision:
+    """How the weights of a layer are stored: OpenVINO's name of the type, and for integers how they are scaled.
+
+    `group_size` is the number of values that share a scale, -1 for one scale per channel; it and `symmetric` are None for
+    weights that stayed in floating point.
+    """
+
+    type: str
+    bits: int
+    values: int
+    group_size: int | None = None
+    symmetric: bool | None = None
+    activations: str = "fp32"
+
+    def words(self) -> str:
+        """Return the precision as reports and rt_info write it: `u4, group of 128, asymmetric`."""
+        if self.group_size is None:
+            return f"{self.type}, kept"
+        scales = "per channel" if self.group_size < 0 else f"group of {self.group_size}"
+        scaled = f"{self.type}, {scales}, {'symmetric' if self.symmetric else 'asymmetric'}"
+        return scaled if self.activations == "fp32" else f"{scaled}, {self.activations} activations"
+
+
+@dataclass(frozen=True)
 class PackedComponent:
     """A component as it lies in the package.
 
     `graphs` is keyed by form: "plain" for a graph without cache, "stateful" for the step with in-model state, "with_past"
     for the step with explicit cache, "cross" for what makes its keys and values of an encoder's states, "full_sequence"
-    for a decoder that was not split.
+    for a decoder that was not split. `activations` is the type in which the layers compute; `layers` says of each layer of
+    a quantized component what its weights became, in all forms alike.
     """
 
     component: Component
@@ -58,6 +83,18 @@ class PackedComponent:
     graphs: dict[str, Graph]
     golden: str
     runtime_options: dict[str, str] = field(default_factory=dict)
+    activations: str = "fp32"
+    layers: dict[str, LayerPrecision] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> str:
+        """Return what floors are chosen by: the weight format, or "int8-full" if the activations are quantized too."""
+        return self.weight_format if self.activations == "fp32" else f"{self.activations}-full"
+
+    @property
+    def floor_db(self) -> float:
+        """Return the lowest signal-to-noise ratio against PyTorch that validation accepts at this precision."""
+        return self.component.floor_db[self.precision]
 
 
 @dataclass(frozen=True)

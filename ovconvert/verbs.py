@@ -18,8 +18,10 @@ ARTIFACTS = {
     "onnx": "model.onnx",
     "parts": "parts",
     "ir": "ir",
+    "calibration": "calibration",
     "report": "report.json",
     "audio": "speech.wav",
+    "text": "text.txt",
 }
 """What verbs make, and the file or directory that a recipe's step keeps it in."""
 
@@ -96,6 +98,23 @@ VERBS = (
         needs=("onnx",),
     ),
     Verb(
+        "calibrate",
+        "ovconvert.calibrate",
+        "Record what enters each component while a package speaks.",
+        reads="package",
+        makes="calibration",
+        source=("package",),
+    ),
+    Verb(
+        "quantize",
+        "ovconvert.stages.quantize",
+        "Make the weights of a package INT8 or INT4, and its activations INT8.",
+        reads="package",
+        makes="package",
+        source=("source",),
+        needs=("nncf",),
+    ),
+    Verb(
         "validate",
         "ovconvert.judges.validate",
         "Replay the golden tensors of a package on its graphs.",
@@ -139,6 +158,28 @@ VERBS = (
         source=("package",),
         dest=("-o", "--output", "dest"),
         default_dest="speech.wav",
+        arguments=("text",),
+    ),
+    Verb(
+        "transcribe",
+        "ovconvert.transcribe",
+        "Turn a recording into text with a package.",
+        reads="package",
+        makes="text",
+        source=("package",),
+        dest=("-o", "--output", "dest"),
+        default_dest="transcript.txt",
+        arguments=("audio",),
+    ),
+    Verb(
+        "generate",
+        "ovconvert.generate",
+        "Answer a text with a package.",
+        reads="package",
+        makes="text",
+        source=("package",),
+        dest=("-o", "--output", "dest"),
+        default_dest="answer.txt",
         arguments=("text",),
     ),
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ovconvert.graphs.layers import weight_names
+from ovconvert.spec import INTEGER_FORMATS
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -22,31 +25,43 @@ def save_ir(model: ov.Model, xml: Path, *, weight_format: str, runtime_options: 
     """Write `model` as IR with its weights in `weight_format` and `runtime_options` pinned in its rt_info.
 
     Cache precision and the quantization of activations are otherwise decided by defaults that change between releases.
-    With fp16 the model itself is changed: its large constants become float16.
+    With all but fp32 the model itself is changed: its large floating-point constants become float16, and with integers also
+    the small weights of layers that stayed in floating point.
     """
     import openvino as ov
 
-    if weight_format == "fp16":
-        _compress(model)
+    if weight_format != "fp32":
+        weights = weight_names(model) if weight_format in INTEGER_FORMATS else frozenset()
+        _compress(model, weights)
     for key, value in runtime_options.items():
         model.set_rt_info(value, ["runtime_options", key])
     model.set_rt_info(weight_format, ["ovconvert", "weight_format"])
-    _number_names(model)
+    number_names(model)
     ov.save_model(model, xml, compress_to_fp16=False)
 
 
-def _number_names(model: ov.Model) -> None:
-    """Give operations without a name of their own one by their place in the graph.
+def number_names(model: ov.Model) -> None:
+    """Give operations without a name of their own one by their place in the graph, which no other has.
 
     OpenVINO numbers them by a counter of the process, so that the same model would never give the same file twice.
     """
-    for place, node in enumerate(model.get_ordered_ops()):
-        if node.get_type_name() != "Parameter" and COUNTED.fullmatch(node.get_friendly_name()):
-            node.set_friendly_name(f"{node.get_type_name()}:{place}")
+    nodes = list(enumerate(model.get_ordered_ops()))
+    anonymous = [
+        (place, node)
+        for place, node in nodes
+        if node.get_type_name() != "Parameter" and COUNTED.fullmatch(node.get_friendly_name())
+    ]
+    taken = {node.get_friendly_name() for _, node in nodes} - {node.get_friendly_name() for _, node in anonymous}
+    for place, node in anonymous:
+        name = f"{node.get_type_name()}:{place}"
+        while name in taken:  # of an earlier numbering, before the graph was changed
+            name += "+"
+        taken.add(name)
+        node.set_friendly_name(name)
 
 
-def _compress(model: ov.Model) -> None:
-    """Turn the large float32 constants of `model` into float16 with a decompression that the plugin keeps.
+def _compress(model: ov.Model, weights: Collection[str]) -> None:
+    """Turn the large float32 constants of `model`, and `weights`, into float16 with a decompression that the plugin keeps.
 
     OpenVINO's own compression takes all constants. Small ones stay float32 here: they weigh nothing, and a table of
     frequencies rounded to float16 turns a time embedding of argument 1000 by half a radian.
@@ -60,6 +75,7 @@ def _compress(model: ov.Model) -> None:
         if node.get_type_name() == "Constant"
         and node.get_output_element_type(0).get_type_name() == "f32"
         and math.prod(node.get_output_shape(0)) < SMALL
+        and node.get_friendly_name() not in weights
     }
     compress_model_transformation(model)
     for node in model.get_ops():

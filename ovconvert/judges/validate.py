@@ -53,7 +53,7 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         name = packed.component.name
         progress(name, done, len(chosen))
         _require_sealed(package_dir, manifest.files, packed)
-        floor = packed.component.floor_db[packed.weight_format] if options.floor_db is None else options.floor_db
+        floor = packed.floor_db if options.floor_db is None else options.floor_db
         cases = golden.Cases.load(package_dir / packed.golden)
         for form in packed.graphs:
             rows += _replay(engine, packed, form, cases, floor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,17 @@ import numpy as np
 from ovconvert import golden, memory, package
 from ovconvert.errors import EnvironmentFault
 from ovconvert.families import AUTO, Checkpoint, DropIn, open_checkpoint
+from ovconvert.graphs.compress import Compression
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest, PackedComponent
-from ovconvert.spec import WEIGHT_FORMATS, Component
-from ovconvert.stages import lower, simplify
+from ovconvert.spec import INTEGER_FORMATS, WEIGHT_FORMATS, Component
+from ovconvert.stages import lower, quantize, simplify
 
 if TYPE_CHECKING:
     import openvino as ov
     import torch
 
-TOOLS = ("ovconvert", "torch", "onnx", "onnxsim", "openvino", "numpy")
+TOOLS = ("ovconvert", "torch", "onnx", "onnxsim", "openvino", "nncf", "numpy")
 ONNX = "onnx"
 TRACED = "0"  # the golden case whose sizes the trace sees
 
@@ -91,29 +92,40 @@ def export_component(
     simplified = _to_onnx(module, component, cases.inputs(TRACED), path)
     del module
     model = lower.convert(path)
-    graphs = lower.lower(model, dest, component.name, options.weight_format, component.cache)
-    if component.role == "step" and component.cache is None:
-        graphs = {"full_sequence": graphs["plain"]}
+    attentions = _count(model, "ScaledDotProductAttention")
+    entry = _lower(model, dest, component, record, options.weight_format)
     lineage = {
         "onnx_nodes": simplified.nodes_before,
         "simplified_nodes": simplified.nodes_after,
         "skipped_optimizers": None if simplified.skipped is None else list(simplified.skipped),
-        "attentions": _count(model, "ScaledDotProductAttention"),
+        "attentions": attentions,
     }
     del model, simplified
     if not options.keep_onnx:
         _discard(path)
-    entry = PackedComponent(component, options.weight_format, graphs, record, lower.pinned(options.weight_format))
     cost = {
         "component": component.name,
         "parameters": parameters,
         "seconds": round(time.perf_counter() - start, 2),
         "peak_bytes": memory.peak_bytes(),
         "ir_bytes": sum(
-            (dest / name).stat().st_size for name in {name for graph in graphs.values() for name in (graph.xml, graph.bin)}
+            (dest / name).stat().st_size
+            for name in {name for graph in entry.graphs.values() for name in (graph.xml, graph.bin)}
         ),
     }
     return entry, lineage, cost
+
+
+def _lower(model: ov.Model, dest: Path, component: Component, record: str, weight_format: str) -> PackedComponent:
+    """Save a graph in the forms it can have, its weights made small if so asked; return the component's entry."""
+    form = "full_sequence" if component.role == "step" and component.cache is None else "plain"
+    if weight_format in INTEGER_FORMATS:
+        packed = PackedComponent(component, weight_format, {}, record)
+        packed = quantize.quantize_model(model, dest, packed, Compression(weight_format))
+    else:
+        graphs = lower.lower(model, dest, component.name, weight_format, component.cache)
+        packed = PackedComponent(component, weight_format, graphs, record, lower.pinned(weight_format))
+    return packed if component.cache else replace(packed, graphs={form: packed.graphs["plain"]})
 
 
 def _record_golden(checkpoint: Checkpoint, component: Component, module: torch.nn.Module, seed: int) -> golden.Cases:

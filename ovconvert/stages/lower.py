@@ -14,15 +14,17 @@ from ovconvert.graphs.sine import rewrite_squared_sines
 from ovconvert.graphs.state import make_stateful
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Graph, plain, whole
-from ovconvert.spec import WEIGHT_FORMATS, CacheSpec
+from ovconvert.spec import FLOAT_FORMATS, CacheSpec
 from ovconvert.stages.simplify import read_onnx
 
 if TYPE_CHECKING:
     import openvino as ov
 
 # f32 activations and no quantization of activations, whatever the defaults of the release and the machine are: an AVX-512
-# machine would otherwise compute in bfloat16 and keep an 8-bit cache. The cache is as precise as the weights are.
-CACHES = {"fp32": "f32", "fp16": "f16"}
+# machine would otherwise compute in bfloat16 and keep an 8-bit cache. The cache is as precise as the weights are, but not
+# below f16: at INT8 weights an 8-bit cache was no faster; at INT4 it was by some per cent, but then the forms of the step
+# may give different tokens, as the explicit cache is f32.
+CACHES = {"fp32": "f32", "fp16": "f16", "int8": "f16", "int4": "f16"}
 PAST_KEY = re.compile(r"past_key_values\.(\d+)\.key")
 
 
@@ -30,7 +32,7 @@ PAST_KEY = re.compile(r"past_key_values\.(\d+)\.key")
 class Options:
     """How to lower."""
 
-    weight_format: str = option("fp16", "Precision of the stored weights.", choices=WEIGHT_FORMATS)
+    weight_format: str = option("fp16", "Precision of the stored weights.", choices=FLOAT_FORMATS)
     name: str = option("", "Component name in openvino_<name>_model.xml; openvino_model.xml if empty.")
     force: bool = option(False, "Replace DEST if it exists.")
 

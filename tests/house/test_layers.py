@@ -26,7 +26,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "compare": ("comparison", "errors", "intervals", "report"),
     "disturbance": ("machine",),
     "checkpoint": ("errors", "options"),
+    "pretrained": ("checkpoint", "errors"),
+    "seeded": (),
     "golden": ("errors", "spec"),
+    "calibration": ("errors", "spec", "package"),
+    "capture": (*FOUNDATION, "calibration", "golden"),
+    "calibrate": (*FOUNDATION, "bench", "calibration", "capture", "runtime"),
     "original": ("errors",),
     "language_model": ("errors", "package", "spec"),
     "baselines": (*FOUNDATION, "families", "language_model", "networks", "original", "runtime"),
@@ -35,10 +40,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "graphs": FOUNDATION,
     "generation": ("fields", "runtime"),  # what a checkpoint may set is what a request may ask
     # the runtime: sizes that both sides must count alike
-    "families": (*FOUNDATION, "checkpoint", "generation", "language_model", "networks", "original", "runtime"),
+    "families": (*FOUNDATION, "checkpoint", "generation", "language_model", "networks", "original", "pretrained", "runtime", "seeded"),
     "runtime": (*FOUNDATION, "memory"),
     "stages": (
         *FOUNDATION,
+        "calibration",
         "golden",
         "graphs",
         "families",
@@ -63,6 +69,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runtime",
     ),
     "speak": (*FOUNDATION, "runtime"),
+    "text_output": ("errors", "package"),
+    "transcribe": (*FOUNDATION, "runtime", "text_output"),
+    "generate": (*FOUNDATION, "runtime", "text_output"),
     "make_checkpoint": (*FOUNDATION, "families"),
     "screen": (),
     "inspect": (*FOUNDATION, "screen"),
@@ -80,7 +89,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 # Third-party module: the layers that may import it. Where it stands in `BEHIND_A_DOOR`, only inside a function.
-TORCH = ("networks", "families", "graphs", "stages", "checkpoint", "baselines")
+TORCH = ("pretrained", "seeded", "networks", "families", "graphs", "stages", "checkpoint", "baselines")
 ONNX = ("graphs", "stages", "baselines")
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
@@ -90,17 +99,19 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "onnx": ONNX,
     "onnxsim": ONNX,
     "onnxruntime": ("baselines", "quality"),
-    "transformers": ("baselines",),
+    "transformers": ("families", "pretrained", "baselines",),
     "optimum": ("baselines",),
     "openvino_genai": ("baselines",),
+    "openvino_tokenizers": ("pretrained",),
     "ctranslate2": ("baselines",),
     "google": ONNX,
-    "nncf": ("stages",),
-    "openvino": ("runtime", "graphs", "stages", "judges", "roofline", "baselines"),
+    "nncf": ("graphs",),
+    "openvino": ("runtime", "graphs", "stages", "judges", "roofline", "baselines",
+                 "pretrained"),
     "numpy": ("golden", "runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report", "intervals",
-              "compare", "bench", "baselines", "quality", "page", "roofline"),
+              "compare", "bench", "baselines", "quality", "page", "roofline", "calibration", "capture"),
     "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
-                "families", "runtime"),
+                "families", "runtime", "calibration"),
     "click": ("cli", "commands", "compare_command"),
     "rich": ("progress", "report", "comparison", "doctor", "inspect", "screen", "speak"),
     "matplotlib": ("page",),
