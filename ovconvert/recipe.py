@@ -30,7 +30,8 @@ from ovconvert.verbs import BY_NAME, Verb
 STEP_KEYS = ("verb", "name", "source")
 RECIPE_KEYS = ("name", "step")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-DELIVERY = ("force", "cache_dir", "quantization_statistics_path")  # options about where things lie, which a recipe does not choose
+# options about where things lie, which a recipe does not choose
+DELIVERY = ("force", "cache_dir", "quantization_statistics_path")
 ACCEPTED_ERRORS = (ValueError, UsageError)
 
 
