@@ -12,9 +12,9 @@ import numpy as np
 
 from demo_voice import failures, prosody, recognise
 from demo_voice.durations import Durations
-from demo_voice.naturalness import Listener
 from demo_voice.spoken import Spoken
 from demo_voice.voices import Voices
+from ovconvert.quality.dnsmos import Listener
 
 Row = dict[str, Any]
 

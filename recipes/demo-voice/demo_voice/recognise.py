@@ -7,7 +7,6 @@ other, and thereby forgives a voice what its listeners would. The general model 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,18 +18,10 @@ import numpy as np
 
 from demo_voice import interval, texts
 from demo_voice.interval import Figure
+from ovconvert.quality.words import Recogniser, words_of
 
-RATE = 16000
 DISCOUNT = 0.4  # taken from every bigram's count and left to the words not seen there
 SENTENCES = 20000  # training sentences that the language model is counted on
-PADDING = 4000  # zeros before and after: the recogniser misses words that touch the edges
-PEAK = 0.7
-DITHER = 1e-4  # of full scale: digital silence has no logarithm
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text, lower case, without punctuation."""
-    return re.findall(r"[a-z']+", text.lower())
 
 
 def unknown_words() -> list[str]:
@@ -72,30 +63,6 @@ def write_language_model(sentences: Iterable[str], dest: Path) -> None:
     for (first, second), count in sorted(bigrams.items()):
         lines.append(f"{math.log10((count - DISCOUNT) / begun[first]):.5f} {first} {second}")
     dest.write_text("\n".join([*lines, "", "\\end\\", ""]), encoding="utf-8")
-
-
-class Recogniser:
-    """pocketsphinx, US English. What it hears in an utterance does not depend on those before it."""
-
-    def __init__(self, language_model: Path | None = None) -> None:
-        """Open the recogniser with an ARPA file, or with the package's general language model."""
-        import pocketsphinx
-
-        files = {} if language_model is None else {"lm": str(language_model)}
-        # the mean is taken from the utterance itself; "live" would carry it over from the one before
-        self._decoder = pocketsphinx.Decoder(loglevel="FATAL", samprate=RATE, cmn="batch", **files)
-
-    def hear(self, samples: np.ndarray) -> str:
-        """Return the words heard in samples (count,) float at 16 kHz; nothing in silence."""
-        noise = np.random.default_rng(0).standard_normal(len(samples) + 2 * PADDING) * DITHER
-        peak = float(np.abs(samples).max(initial=0.0))
-        padded = np.pad(samples * (PEAK / peak) if peak > 0 else samples, PADDING)
-        pcm = np.clip((padded + noise) * 32767, -32768, 32767).astype("<i2").tobytes()
-        self._decoder.start_utt()
-        self._decoder.process_raw(pcm, full_utt=True)
-        self._decoder.end_utt()
-        heard = self._decoder.hyp()
-        return heard.hypstr if heard else ""
 
 
 def hear_all(waves: Sequence[np.ndarray], language_model: Path | None = None, *, processes: int = 1) -> list[str]:
