@@ -11,7 +11,7 @@ import pytest
 
 from ovconvert.quality import alignment, cepstral, damage, duration, failures, mos, pitch, stoi, texts, words
 from ovconvert.quality.failures import Expected
-from ovconvert.quality.ladders import climb, to_report
+from ovconvert.quality.ladders import climb, read, to_report
 from ovconvert.quality.metric import RATE, Take
 
 VOICE = np.zeros(0, np.float32)
@@ -197,3 +197,12 @@ def test_voices_take_turns(tmp_path: Path) -> None:
         texts.recordings((tmp_path / "none",))
     with pytest.raises(UsageError, match="no voice"):
         texts.prompts(("one",), ())
+
+
+@pytest.mark.slow
+def test_every_ladder_of_five_real_voices_is_in_order() -> None:
+    audio = Path(__file__).parents[2] / "recipes/demo-voice/testset/audio"
+    recordings = read(sorted(audio.glob("*.flac"))[:5])
+    found = list(climb(recordings, lambda first, second: mos.pooled(mos.parts(first, second))))
+    assert len(found) == 30
+    assert [ladder for ladder in found if not ladder.ordered] == []
