@@ -33,7 +33,7 @@ class Options(Request):
     voices: Path | None = option(None, "Directory of reference recordings (default: those in the package, or --voice).")
     exclude: Path | None = option(None, "File of texts that must not be spoken, such as those of an evaluation, one a line.")
     num_samples: int = option(300, "Most samples of each component.")
-    max_megabytes: int = option(1000, "Most megabytes, all components together; each gets an equal share.")
+    max_megabytes: int = option(1000, "Most megabytes, all components together.")
     threads: int | None = option(None, "Threads of the inference engine (default: the engine decides).")
     force: bool = option(False, "Replace DEST if it is a calibration set.")
 
@@ -81,8 +81,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
             collector.begin(text, voice)
             program.speak(said[text].text, _request(options, heard[voice], options.seed + number))
         progress("speak", rounds, rounds)
-        share = options.max_megabytes * MEGABYTE // len(described.components)
-        samples = collector.samples(options.num_samples, share)
+        samples = collector.samples(options.num_samples, options.max_megabytes * MEGABYTE)
         calibration.save(
             Calibration(
                 package=package.sha256(source / package.MANIFEST),

@@ -138,24 +138,34 @@ class Collector:
                 sequence.latest = row
 
     def samples(self, most: int, budget_bytes: int) -> tuple[Sample, ...]:
-        """Return what is kept, at most `most` and `budget_bytes` per component; the files of the rest are removed.
+        """Return what is kept, at most `most` per component and `budget_bytes` in all; the files of the rest are removed.
 
-        Kinds of calls take turns, and within each the voices, so that any number of the first samples shows most kinds.
+        Every component gets an equal share of the bytes; what the small ones leave goes to the others. Kinds of calls take
+        turns, and within each the voices, so that any number of the first samples shows most kinds.
         """
         self.begin(0, 0)
-        chosen = []
-        for name in self._components:
-            spent, number = 0, 0
-            for sample in _in_turns({key: found for key, found in self._kept.items() if key[0] == name}):
-                path = self._directory / sample.file
-                if number < most and (spent + sample.bytes <= budget_bytes or number == 0):
-                    file = f"{name}/{number:04d}.npz"
-                    path.rename(self._directory / file)
-                    chosen.append(replace(sample, file=file))
-                    spent, number = spent + sample.bytes, number + 1
-                else:
-                    path.unlink()
-        return tuple(chosen)
+        offered = {name: list(_in_turns({key: kept for key, kept in self._kept.items() if key[0] == name}))
+                   for name in self._components}  # fmt: skip
+        needs = {name: sum(sample.bytes for sample in found[:most]) for name, found in offered.items()}
+        chosen: dict[str, list[Sample]] = {}
+        for left, name in zip(range(len(needs), 0, -1), sorted(needs, key=lambda name: needs[name]), strict=True):
+            chosen[name] = self._choose(name, offered[name], most, budget_bytes // left)
+            budget_bytes -= sum(sample.bytes for sample in chosen[name])
+        return tuple(sample for name in self._components for sample in chosen[name])
+
+    def _choose(self, name: str, offered: Iterable[Sample], most: int, budget_bytes: int) -> list[Sample]:
+        """Return the first of `offered` that there is room for, at least one, their files renamed; remove the others."""
+        chosen: list[Sample] = []
+        for sample in offered:
+            path = self._directory / sample.file
+            spent = sum(one.bytes for one in chosen)
+            if chosen and (len(chosen) == most or spent + sample.bytes > budget_bytes):
+                path.unlink()
+                continue
+            file = f"{name}/{len(chosen):04d}.npz"
+            path.rename(self._directory / file)
+            chosen.append(replace(sample, file=file))
+        return chosen
 
     def _close(self, *names: str) -> None:
         for name in names:

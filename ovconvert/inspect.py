@@ -110,7 +110,7 @@ def _row(directory: Path, packed: PackedComponent, cost: dict[str, float] | None
         role=component.role,
         inputs=component.inputs,
         outputs=component.outputs,
-        weight_format=packed.weight_format,
+        weight_format=packed.precision,
         forms=tuple(sorted(packed.graphs)),
         cache=component.cache,
         bytes=sum((directory / name).stat().st_size for name in files) if there else -1,

@@ -68,7 +68,7 @@ VERBS = (
         reads="checkpoint",
         makes="package",
         source=("-m", "--model", "source"),
-        needs=("torch", "onnx", "onnxsim", "yaml"),
+        needs=("torch", "onnx", "onnxsim", "nncf", "yaml"),
     ),
     Verb(
         "simplify",

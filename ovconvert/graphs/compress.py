@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,8 @@ def compress_weights(
 ) -> ov.Model:
     """Return `model`, changed, with its weights in `settings.weight_format`; operations named in `kept` stay as they are.
 
-    `statistics` is a directory in which NNCF keeps what it found out from the samples. Raises ConversionError naming the
+    Without samples, what of the settings wants some is left out. `statistics` is a directory in which NNCF keeps what it
+    found out from the samples. Raises ConversionError naming the
     layers that a group size does not divide, if that shall be an error.
     """
     with _nncf() as nncf:
@@ -201,6 +202,9 @@ def _int4_arguments(
     nncf: Any, settings: Compression, samples: Sequence[Sample] | None, statistics: Path | None
 ) -> dict[str, Any]:
     metric, backup = settings.sensitivity_metric, settings.backup_precision
+    if not samples:  # a component that was not heard: what wants data is left out
+        settings = replace(settings, scale_estimation=False, gptq=False)
+        metric, statistics = metric and DATA_FREE_METRIC, None
     return {
         "ratio": settings.ratio,
         "group_size": settings.group_size,

@@ -206,12 +206,15 @@ def quantize_model(
     component = packed.component
     if decides(component) and component.name not in getattr(options, "components", ()):
         return _entry(packed, "fp16", _lowered(model, dest, packed, "fp16"), (), "fp32")
-    operations = _operations(kept(find_layers(model), component, options))
+    layers = find_layers(model)
+    keep = kept(layers, component, options)
+    operations = _operations(keep)
     full = options.quant_mode is not None and _full(component, options)
     if full and samples:
         model = compress.quantize_activations(model, options, operations, samples)
     else:
-        model = compress.compress_weights(model, options, operations, samples, statistics)
+        linear = any(layer.kind == "MatMul" and layer not in keep for layer in layers)  # the others have no use for data
+        model = compress.compress_weights(model, options, operations, samples if linear else None, statistics)
     layers = as_stored(find_layers(model))
     note_layers(model, layers)
     weight_format = "int8" if full else options.weight_format
@@ -429,6 +432,7 @@ def _lineage(
     step = {
         "package": package.sha256(source / package.MANIFEST),
         "dataset": dataset.digest if dataset else None,
+        "without_samples": [name for name in names if dataset and not dataset.manifest.of(name)],
         "components": list(names),
         "options": chosen,
         "tools": {name: version(name) for name in TOOLS},

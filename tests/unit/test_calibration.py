@@ -93,6 +93,20 @@ def test_the_size_is_bounded_but_something_is_kept(tmp_path: Path) -> None:
     assert [sample.component for sample in every] == ["step"]
 
 
+def test_what_small_components_leave_goes_to_the_step(tmp_path: Path) -> None:
+    def kept(place: str, budget: int) -> list[int]:
+        (tmp_path / place).mkdir()
+        collector = Collector(tmp_path / place, [STEP, FLOW], seed=0)
+        collector.begin(0, 0)
+        utter(collector, 11, seed=1)
+        collector("flow", {"x": np.zeros((1, WIDTH, 6), np.float32), "t": np.zeros(1, np.float32)})
+        return [sample.bytes for sample in collector.samples(100, budget)]
+
+    whole = kept("whole", BIG)
+    assert kept("just enough", sum(whole)) == whole  # though the step alone needs more than half
+    assert len(kept("too little", sum(whole) // 2)) < len(whole)
+
+
 def test_the_same_seed_keeps_the_same(tmp_path: Path) -> None:
     def kept(place: str, seed: int) -> list[str]:
         collector = Collector(tmp_path / place, [FLOW], seed)
