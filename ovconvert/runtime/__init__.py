@@ -18,9 +18,11 @@ from ovconvert.errors import UsageError
 from ovconvert.runtime.request import Request
 
 if TYPE_CHECKING:
+    from ovconvert.runtime.listening import ListeningProgram
     from ovconvert.runtime.speech import SpeechProgram
+    from ovconvert.runtime.writing import WritingProgram
 
-__all__ = ["Request", "open_package"]
+__all__ = ["Request", "open_listener", "open_package", "open_writer"]
 
 
 def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path | None = None) -> SpeechProgram:
@@ -29,6 +31,21 @@ def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path
     `threads` limits the inference engine, `cache_dir` keeps compiled graphs between runs. Raises UsageError if there is no
     package or no program for its family, IntegrityError if the package is damaged.
     """
+    return cast("SpeechProgram", _open(directory, "speak", threads, cache_dir))
+
+
+def open_listener(directory: Path, *, threads: int | None = None, cache_dir: Path | None = None) -> ListeningProgram:
+    """Return the program of a package that turns speech into text; as `open_package` otherwise."""
+    return cast("ListeningProgram", _open(directory, "transcribe", threads, cache_dir))
+
+
+def open_writer(directory: Path, *, threads: int | None = None, cache_dir: Path | None = None) -> WritingProgram:
+    """Return the program of a package that answers text with text; as `open_package` otherwise."""
+    return cast("WritingProgram", _open(directory, "write", threads, cache_dir))
+
+
+def _open(directory: Path, ability: str, threads: int | None, cache_dir: Path | None) -> object:
+    """Return the program of a package. Raises UsageError if it lacks the method `ability`."""
     from ovconvert.runtime.engine import Engine
 
     engine = Engine(Path(directory), threads=threads, cache_dir=cache_dir)
@@ -36,4 +53,10 @@ def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path
     name = f"{__name__}.programs.{engine.manifest.family}"
     if not engine.manifest.family.isidentifier() or importlib.util.find_spec(name) is None:
         raise UsageError(f"this version has no program for packages of the family {engine.manifest.family!r}")
-    return cast("SpeechProgram", importlib.import_module(name).Program(engine))
+    program = importlib.import_module(name).Program
+    if not hasattr(program, ability):
+        known = {"speak": "speak", "transcribe": "transcribe", "write": "generate"}
+        offered = ", ".join(verb for method, verb in known.items() if hasattr(program, method))
+        raise UsageError(f"the package {directory} cannot {known[ability]}; it is for: {offered}")
+    opened: object = program(engine)
+    return opened

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from ovconvert.errors import IntegrityError
 
-# What the speech vocabularies that grew out of Whisper's add to their ranks, in order; languages follow the first two.
-# With 99 languages (the first of Whisper's own list) and 58836 ranks it is the 60509 tokens that version 2.5 declares.
+# What speech vocabularies of this kind add to their ranks, in order; languages follow the first two. With 99 languages
+# and 58836 ranks it is the 60509 tokens that version 2.5 declares.
 BEFORE_LANGUAGES = ("<|endoftext|>", "<|startoftranscript|>")
 EVENTS = ["ASR", "AED", "SER", "Speech", "/Speech", "BGM", "/BGM", "Laughter", "/Laughter", "Applause", "/Applause"]
 FEELINGS = ["HAPPY", "SAD", "ANGRY", "NEUTRAL"]
@@ -24,13 +24,13 @@ SPARE = [f"SPECIAL_TOKEN_{index}" for index in range(1, 31)]
 TIMES = [f"{index * 0.02:.2f}" for index in range(1501)]  # seconds
 AFTER_LANGUAGES = tuple(f"<|{name}|>" for name in (*EVENTS, *FEELINGS, *TASKS, *SPARE, *VOCAL, *TIMES))
 
-# Words as Whisper's vocabularies cut them before merging: English endings, letters, digits and signs, each with the
+# Words as such vocabularies cut them before merging: English endings, letters, digits and signs, each with the
 # space before it, then other space.
 WORDS = r"'(?:d|ll|m|re|s|t|ve)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 def speech_special_tokens(languages: Iterable[str]) -> tuple[str, ...]:
-    """Return the special tokens of a Whisper-like speech vocabulary in the order of their ids."""
+    """Return the special tokens of such a speech vocabulary in the order of their ids."""
     return (*BEFORE_LANGUAGES, *(f"<|{language}|>" for language in languages), *AFTER_LANGUAGES)
 
 
@@ -141,9 +141,9 @@ class HFTokenizer:
         """Return the ids of `text`; none is added before or after."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids`, special tokens included."""
-        return str(self._tokenizer.decode([int(token) for token in ids], skip_special_tokens=False))
+    def decode(self, ids: Sequence[int], *, special: bool = True) -> str:
+        """Return the text of `ids`, special tokens included unless `special` is False."""
+        return str(self._tokenizer.decode([int(token) for token in ids], skip_special_tokens=not special))
 
 
 def _read(path: Path) -> bytes:

@@ -40,7 +40,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "graphs": FOUNDATION,
     "generation": ("fields", "runtime"),  # what a checkpoint may set is what a request may ask
     # the runtime: sizes that both sides must count alike
-    "families": (*FOUNDATION, "checkpoint", "generation", "language_model", "networks", "original", "pretrained", "runtime", "seeded"),
+    "families": (
+        *(*FOUNDATION, "checkpoint", "generation", "language_model", "networks", "original", "pretrained", "runtime"),
+        "seeded",
+    ),
     "runtime": (*FOUNDATION, "memory"),
     "stages": (
         *FOUNDATION,
@@ -130,7 +133,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "wetext": ("runtime",),
 }  # fmt: skip
 BEHIND_A_DOOR = ("torch", "onnx", "onnxruntime", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers", "optimum",
-                 "openvino_genai", "ctranslate2")  # fmt: skip
+                 "openvino_genai", "openvino_tokenizers", "ctranslate2")  # fmt: skip
 # PyTorch modules themselves; nothing imports them but inside a function
 TORCH_MODULES = ("networks", "families", "baselines")
 

@@ -1,0 +1,85 @@
+"""Directories with seeded random weights, as the transformers library saves them: tiny for tests, full for honest timing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ovconvert.errors import UsageError
+from ovconvert.seeded import SENTENCES, spread, write_json
+
+PIECES = 300  # learnt from the sample texts; the other ids have no text
+SENTINELS = 100  # <extra_id_99> to <extra_id_0>, which come last
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"vocab_size": 512, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4},
+    "full": {"vocab_size": 32128, "d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12},
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    "1.0": {"feed_forward_proj": "relu", "tie_word_embeddings": True},
+}
+
+
+def make_checkpoint(dest: Path, *, size: str, seed: int, variant: str = "") -> None:
+    """Write a directory of `size` (tiny or full) and `variant` (1.1 unless given) with weights drawn from `seed`.
+
+    Full is as large as the base model. Raises UsageError for a size or variant that does not exist.
+    """
+    variant = variant or next(iter(VARIANTS))
+    for what, given, allowed in (("size", size, SIZES), ("variant", variant, VARIANTS)):
+        if given not in allowed:
+            raise UsageError(f"no {what} {given!r}; have: {', '.join(allowed)}")
+    write(dest, seed=seed, **{**SIZES[size], **VARIANTS[variant]})
+
+
+def write(dest: Path, *, seed: int, vocab_size: int, tie_word_embeddings: bool, **settings: Any) -> None:
+    """Write a directory with the `settings` of config.json; the head is the embedding table if they are tied."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    dest.mkdir(parents=True, exist_ok=True)
+    tokens = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    config = T5Config(vocab_size=vocab_size, tie_word_embeddings=tie_word_embeddings, **settings, **tokens)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = T5ForConditionalGeneration(config)
+        spread(model, scale)
+        if not tie_word_embeddings:
+            model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.shared.weight) * config.d_model**-0.5 * 2)
+    model.config.tie_word_embeddings = tie_word_embeddings
+    model.save_pretrained(dest)
+    saved = config.to_dict() | {"tie_word_embeddings": tie_word_embeddings, "architectures": ["T5ForConditionalGeneration"]}
+    write_json(dest / "config.json", saved)
+    write_json(dest / "generation_config.json", tokens)
+    write_tokenizer(dest, vocab_size)
+
+
+def scale(name: str) -> float:
+    """Return by how much a matrix is enlarged, so that what is read and what was said both change the next token."""
+    if "EncDecAttention.q" in name or "relative_attention_bias" in name:
+        return 6.0
+    if "EncDecAttention" in name:
+        return 2.0
+    return 6.0 if "DenseReluDense.wo" in name else 1.5 if "Attention" in name else 1.0
+
+
+def write_tokenizer(dest: Path, size: int) -> None:
+    """Write a Unigram tokenizer learnt from our sample texts, with the sentinels as its last ids."""
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = tokenizers.Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=PIECES, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    for index in range(tokenizer.get_vocab_size(), size - SENTINELS):
+        tokenizer.add_tokens([f"<unused_{index}>"])
+    tokenizer.add_special_tokens([f"<extra_id_{index}>" for index in reversed(range(SENTINELS))])
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.save(str(dest / "tokenizer.json"))
+    names = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    write_json(dest / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
