@@ -106,7 +106,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
             findings.settings[subject.label] = process.call("settings")
         progress("warm-up", len(plan.subjects), len(plan.subjects))
         cases += _wider(cases, plan, scratch)
-        cases += golden if plan.golden else []
+        cases = distinct([*cases, *(golden if plan.golden else [])])
         rounds = partial(
             take_turns, rounds=plan.rounds, seed=plan.seed, look_around=looker(partial(_pids, workers)), progress=progress
         )
@@ -156,16 +156,18 @@ def _loads(plan: Plan, findings: Findings, golden: Sequence[Alone], scratch: Pat
 def _wider(cases: Sequence[Alone], plan: Plan, scratch: Path) -> list[Alone]:
     """Return the cases of the plan's numbers of rows, of each component that takes several, at the size it was run most."""
     manifest = package.load(plan.subjects[0].package)
-    found: dict[tuple[str, str], Alone] = {}
+    found: list[Alone] = []
     for name in dict.fromkeys(case.name for case in cases):
         mine = [case for case in cases if case.name == name]
         base = next((case for case in mine if case.context is not None), mine[0])  # of a step, one position behind others
         if takes_rows(manifest.packed(name).component):
-            for rows in plan.batch:
-                case = widened(base, rows, scratch)
-                found[name, case.case] = case
-    known = {(case.name, case.case) for case in cases}
-    return [case for key, case in found.items() if key not in known]
+            found += [widened(base, rows, scratch) for rows in plan.batch]
+    return found
+
+
+def distinct(cases: Sequence[Alone]) -> list[Alone]:
+    """Return the first of the cases that reports call alike: what was met while speaking may be a golden size too."""
+    return list({(case.name, case.case): case for case in reversed(cases)}.values())[::-1]
 
 
 def _speak(process: Worker, subject: Subject, plan: Plan, alone: bool) -> list[Reading]:

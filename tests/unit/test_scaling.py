@@ -10,6 +10,7 @@ import pytest
 
 from ovconvert.bench.alone import Alone, takes_rows, widened
 from ovconvert.bench.growth import SLOPE, START, growth
+from ovconvert.bench.measure import distinct
 from ovconvert.bench.reading import Reading, Table
 from ovconvert.bench.side_by_side import side_by_side
 from ovconvert.spec import Component, Port
@@ -87,3 +88,10 @@ def test_rows_are_an_axis_of_every_input() -> None:
     several, one = Port("x", "float32", ("batch", "n")), Port("y", "float32", (1, "n"))
     assert takes_rows(Component("step", "step", (several, several), (several,)))
     assert not takes_rows(Component("vocoder", "vocoder", (several, one), (one,)))
+
+
+def test_of_cases_with_one_name_the_first_is_run() -> None:
+    spoken_, golden, other = (
+        Alone("step", Path(name), (("batch", rows),)) for name, rows in zip("abc", (1, 1, 2), strict=True)
+    )
+    assert distinct([spoken_, golden, other]) == [spoken_, other]
