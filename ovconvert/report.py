@@ -145,7 +145,10 @@ def to_markdown(report: Report) -> str:
         lines += [f"## {summary.heading}", "", *([summary.text, ""] if summary.text else [])]
         lines += [*_grid(summary.headings, summary.lines), ""]
     lines += ["## All measurements", ""] if report.summaries else []
-    lines += _grid(HEADINGS, [cells(row) for row in report.rows])
+    asked = any(row.passed is not None for row in report.rows)
+    shown = [place for place, heading in enumerate(HEADINGS) if asked or heading not in ("floor", "verdict")]
+    table = [[line[place] for place in shown] for line in (HEADINGS, *map(cells, report.rows))]
+    lines += _grid(table[0], table[1:])
     lines += ["", *(f"- {note}" for note in report.notes), *([""] if report.notes else [])]
     lines += ["Made on:", "", *(f"- {name}: {text}" for name, text in machine_lines(report.machine))]
     if report.options:
@@ -201,7 +204,7 @@ def cells(row: Measurement) -> tuple[str, ...]:
     floor = "" if row.floor is None else figure(row.floor)
     verdict_of_row = VERDICTS[row.passed]
     value = figure(row.value)
-    if row.low is not None and row.high is not None:
+    if row.low is not None and row.high is not None and row.low < row.high:  # what is the same every time needs none
         value += f" ({figure(row.low)} to {figure(row.high)})"
     return row.subject, row.case, row.metric, value, row.unit, floor, verdict_of_row, row.detail
 

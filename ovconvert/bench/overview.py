@@ -71,7 +71,7 @@ def _table(heading: str, text: str, found: Found, labels: Sequence[str], case: s
         )
         for place, (label, now) in enumerate(zip(shown, rtf, strict=True))
     )
-    yield Summary(heading, text, ("", *COSTS, "x the line before", "x the first"), lines)
+    yield Summary(heading, text, ("", *COSTS, "times as fast as the line before", "as the first"), lines)
 
 
 def _growth(found: Found) -> Iterator[Summary]:
@@ -105,7 +105,8 @@ def _faster(before: Measurement, now: Measurement) -> str:
 
 
 def _shown(estimate: Estimate) -> str:
-    return f"{figure(estimate.value)} ({figure(estimate.low)} to {figure(estimate.high)})"
+    bounds = f" ({figure(estimate.low)} to {figure(estimate.high)})" if estimate.low < estimate.high else ""
+    return figure(estimate.value) + bounds
 
 
 def _cell(row: Measurement | None) -> str:

@@ -88,3 +88,12 @@ def test_what_is_no_report_is_refused(data: bytes) -> None:
 
 def test_figures_read_well() -> None:
     assert [report.figure(x) for x in (0.0, 12.3456, 1e-7, math.inf)] == ["0", "12.35", "1.000e-07", "inf"]
+
+
+def test_markdown_leaves_out_what_no_row_has() -> None:
+    steady = Measurement("a", "b", "c", 1.5, "s", low=1.5, high=1.5)
+    plain = report.to_markdown(Report("benchmark", "pkg", MACHINE, (steady,)))
+    assert "| component | case | metric | value | unit | detail |" in plain
+    assert "| a | b | c | 1.5 | s |  |" in plain  # without the interval of what never changes
+    asked = report.to_markdown(Report("validate", "pkg", MACHINE, (at_least("a", "b", "c", 1.5, "dB", 1.0),)))
+    assert "| floor | verdict | detail |" in asked
