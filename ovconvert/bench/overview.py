@@ -40,6 +40,7 @@ def overview(rows: Sequence[Measurement], added: Sequence[str], varied: Sequence
         found,
         added,
         known[-1],
+        steps=True,
     )
     yield from _growth(found)
     yield from _side_by_side(found)
@@ -55,8 +56,10 @@ def _texts(found: Found, texts: Sequence[str]) -> Summary:
     return Summary("End to end", "", ("text", "seconds of audio", *COLUMNS), lines)
 
 
-def _table(heading: str, text: str, found: Found, labels: Sequence[str], case: str) -> Iterator[Summary]:
-    """Yield a line per label: its cost, and how many times faster than the line before and the first it is."""
+def _table(
+    heading: str, text: str, found: Found, labels: Sequence[str], case: str, *, steps: bool = False
+) -> Iterator[Summary]:
+    """Yield a line per label: its cost, and how many times faster than the first it is; of `steps` also than the last."""
     shown = [label for label in labels if (labelled(WHOLE, label), case, "RTF") in found]
     if not shown:
         return
@@ -66,12 +69,13 @@ def _table(heading: str, text: str, found: Found, labels: Sequence[str], case: s
             label or "the package",
             *(_cell(found.get((labelled(WHOLE, label), case, metric))) for metric in COLUMNS),
             _cell(found.get((labelled(PROCESS, label), "all texts", "peak RSS"))),
-            _faster(rtf[place - 1], now) if place else NOTHING,
+            *([_faster(rtf[place - 1], now) if place else NOTHING] if steps else []),
             _faster(rtf[0], now) if place else NOTHING,
         )
         for place, (label, now) in enumerate(zip(shown, rtf, strict=True))
     )
-    yield Summary(heading, text, ("", *COSTS, "times as fast as the line before", "as the first"), lines)
+    before = ["times as fast as the line before"] if steps else []
+    yield Summary(heading, text, ("", *COSTS, *before, "times as fast as the first"), lines)
 
 
 def _growth(found: Found) -> Iterator[Summary]:

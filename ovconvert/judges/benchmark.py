@@ -256,7 +256,7 @@ def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...
 
 def _variants(manifest: Manifest, options: Options) -> tuple[list[Variant], list[str]]:
     """Return what is varied, and a note for every step of the ablation that the package cannot take."""
-    found = [Variant(f"{count} threads", threads=count) for count in options.threads[1:]]
+    found = [Variant(f"{count} thread{'s' if count > 1 else ''}", threads=count) for count in options.threads[1:]]
     found += [
         Variant(f"reference of {seconds:g} s", request={"max_reference_seconds": seconds}, exact=False)
         for seconds in options.reference_seconds

@@ -305,7 +305,7 @@ def test_short_tables_stand_before_the_rows(package_dir: Path, voice: Path, meas
     before, first = steps.lines[1][-2:]
     assert before == first and before.startswith("0.75")
     assert steps.lines[2][-2:][0].startswith("0.8") and steps.lines[2][-1].startswith("0.6")
-    assert [line[0] for line in tables["What was varied: short"].lines] == ["the package", "1 threads"]
+    assert [line[0] for line in tables["What was varied: short"].lines] == ["the package", "1 thread"]
     text = to_markdown(report)
     assert text.index("What each addition brings") < text.index("All measurements") < text.index("Made on:")
     assert text.index("others used a core") < text.index("End to end")
