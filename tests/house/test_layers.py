@@ -132,8 +132,8 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "kaldi_native_fbank": ("runtime",),
     "wetext": ("runtime",),
 }  # fmt: skip
-BEHIND_A_DOOR = ("torch", "onnx", "onnxruntime", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers", "optimum",
-                 "openvino_genai", "openvino_tokenizers", "ctranslate2")  # fmt: skip
+BEHIND_A_DOOR = ("torch", "onnx", "onnxruntime", "onnxsim", "nncf", "openvino", "rich", "matplotlib", "transformers",
+                 "optimum", "openvino_genai", "openvino_tokenizers", "ctranslate2")  # fmt: skip
 # PyTorch modules themselves; nothing imports them but inside a function
 TORCH_MODULES = ("networks", "families", "baselines")
 
