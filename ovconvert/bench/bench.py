@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ovconvert import memory
 from ovconvert.bench.alone import Alone, timed, used
 from ovconvert.bench.effort import Effort
@@ -15,6 +17,7 @@ from ovconvert.bench.side_by_side import side_by_side
 from ovconvert.bench.spoken import Taken, readings
 from ovconvert.bench.subject import Subject, open_engine, open_program
 from ovconvert.bench.texts import Text
+from ovconvert.runtime.audio import wav_bytes
 from ovconvert.runtime.request import DECIDED, Request
 from ovconvert.runtime.speech import SpeechProgram
 
@@ -32,6 +35,7 @@ class Bench:
         self._program: SpeechProgram | None = None  # one that knows the voice
         self._per_call: dict[str, float] = {}  # of every component, as it hears a voice and speaks
         self._settings: dict[str, object] = {}
+        self._sounds: dict[str, tuple[np.ndarray, int]] = {}  # of the last turn: samples and rate by text
 
     def warm_up(
         self, asked: Request, texts: Sequence[Text], keep: Path | None = None, contexts: Sequence[int] = ()
@@ -62,6 +66,7 @@ class Bench:
         Without `new_voice` only the latter, with the voice of the warm-up.
         """
         found: list[Reading] = []
+        self._sounds.clear()
         heard = ""
         if new_voice or self._program is None:
             self._program = open_program(self._watched)
@@ -85,6 +90,12 @@ class Bench:
         self._watched.calls.clear()
         return found
 
+    def sounds(self) -> dict[str, bytes]:
+        """Return what the last turn spoke, by text, as WAV files; what holds samples that are not finite is left out."""
+        return {
+            name: wav_bytes(samples, rate) for name, (samples, rate) in self._sounds.items() if np.isfinite(samples).all()
+        }
+
     def memory(self) -> list[Reading]:
         """Return what memory this process takes."""
         return memory_readings("all texts")
@@ -100,6 +111,7 @@ class Bench:
         compiled, before, begun = self._watched.compile_seconds, self._effort.now(), time.perf_counter()
         speech = program.speak(text.text, asked)
         seconds, spent = time.perf_counter() - begun, self._effort.now().since(before)
+        self._sounds[text.name] = speech.samples, speech.sample_rate
         taken = Taken(seconds, self._watched.compile_seconds - compiled, tuple(self._watched.calls), spent)
         return list(readings(text.name, speech, taken, self._watched.manifest))
 

@@ -65,6 +65,7 @@ class Findings:
     loading: dict[str, Table] = field(default_factory=dict)
     works: dict[str, dict[Alone, Work]] = field(default_factory=dict)
     settings: dict[str, dict[str, object]] = field(default_factory=dict)
+    sounds: dict[str, dict[str, bytes]] = field(default_factory=dict)  # of each competitor, WAV files by text
     disturbances: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -112,7 +113,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
         )
         machine_turn = {limits.MACHINE: limits.probe(threads)}
         turns = {
-            subject.label: partial(_speak, workers[subject.label], subject, plan, subject.label in owners)
+            subject.label: partial(_speak, workers[subject.label], subject, plan, subject.label in owners, findings)
             for subject in plan.subjects
         }
         if plan.streams:
@@ -170,9 +171,11 @@ def distinct(cases: Sequence[Alone]) -> list[Alone]:
     return list({(case.name, case.case): case for case in reversed(cases)}.values())[::-1]
 
 
-def _speak(process: Worker, subject: Subject, plan: Plan, alone: bool) -> list[Reading]:
+def _speak(process: Worker, subject: Subject, plan: Plan, alone: bool, findings: Findings) -> list[Reading]:
     """Take a turn of speech. Only who is `alone` in its process, or was its first, says what memory that took."""
     found: list[Reading] = process.call("turn", subject.asked, plan.texts, plan.new_voice)
+    if subject.label not in findings.sounds:
+        findings.sounds[subject.label] = process.call("sounds")
     return found + (process.call("memory") if alone else [])
 
 

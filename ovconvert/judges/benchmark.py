@@ -11,7 +11,7 @@ from pathlib import Path
 from ovconvert import package
 from ovconvert.bench import generation, limits, rows
 from ovconvert.bench.alone import takes_rows
-from ovconvert.bench.bench import PROCESS
+from ovconvert.bench.bench import NEW_VOICE, PROCESS
 from ovconvert.bench.generation import Generated, Task, measure_generation
 from ovconvert.bench.growth import growth
 from ovconvert.bench.measure import Findings, Plan, begin, measure
@@ -25,7 +25,7 @@ from ovconvert.errors import UsageError
 from ovconvert.machine import describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest
-from ovconvert.report import Measurement, Report
+from ovconvert.report import Exhibit, Measurement, Report
 from ovconvert.runtime.request import PROFILES, Request
 
 JUDGE = "benchmark"
@@ -140,7 +140,17 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     added = [variant.name for variant in variants if variant.name in {addition.name for addition in ADDITIONS}]
     others = [variant.name for variant in variants if variant.name not in added]
     report = _report(package_dir, options, findings, found, notes)
-    return dataclasses.replace(report, summaries=tuple(overview(report.rows, added, others)))
+    alike = {variant.name for variant in variants if variant.exact}  # they sound as the package does
+    heard = tuple(_exhibits(findings, [subject.label for subject in subjects if subject.label not in alike]))
+    return dataclasses.replace(report, summaries=tuple(overview(report.rows, added, others)), exhibits=heard)
+
+
+def _exhibits(findings: Findings, labels: list[str]) -> Iterator[Exhibit]:
+    """Yield what the competitors made of each text, in the first round."""
+    made = {label: findings.sounds[label] for label in labels if label in findings.sounds}
+    for text in (name for name in made.get("", {}) if not name.endswith(NEW_VOICE)):
+        sounds = tuple((label or "the package", wavs[text]) for label, wavs in made.items() if text in wavs)
+        yield Exhibit(text, "As spoken in the first round.", sounds)
 
 
 def _spoken(findings: Findings, plain: list[Subject], varied: list[Subject]) -> Iterator[Measurement]:

@@ -144,24 +144,29 @@ def pcm16(samples: np.ndarray) -> np.ndarray:
     return clipped.astype(np.int16)
 
 
+def wav_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
+    """Return `samples` (count,) as a 16-bit mono WAV. Raises QualityError as `pcm16` does."""
+    import soundfile
+
+    encoded = io.BytesIO()
+    soundfile.write(encoded, pcm16(samples), sample_rate, format="WAV", subtype="PCM_16")
+    return encoded.getvalue()
+
+
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int, *, overwrite: bool = False) -> None:
     """Write `samples` (count,) in [-1, 1] as a 16-bit mono WAV, whole or not at all; louder ones are clipped (spec 14).
 
     Raises UsageError for a `path` that exists (unless `overwrite`) or cannot be written, EnvironmentFault if the disk
     is full or broken, QualityError for samples that are not finite.
     """
-    import soundfile
-
     path = Path(path)
-    pcm = pcm16(samples)
+    encoded = wav_bytes(samples, sample_rate)
     if path.is_dir():
         raise UsageError(f"{path} is a directory; name a file")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists; name another file, or allow to replace it")
-    encoded = io.BytesIO()
-    soundfile.write(encoded, pcm, sample_rate, format="WAV", subtype="PCM_16")
     try:
-        _write_whole(path, encoded.getvalue())
+        _write_whole(path, encoded)
     except OSError as error:
         if error.errno in MACHINE_FAULTS:
             raise EnvironmentFault(f"{path} cannot be written, nothing is left; free the disk: {error}") from error

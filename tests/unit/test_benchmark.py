@@ -79,6 +79,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Plan]:
         for place, subject in enumerate(plan.subjects, 1):
             found.speech[subject.label] = table(float(place))
             found.settings[subject.label] = {"num_beams": 3}
+            found.sounds[subject.label] = {text: subject.label.encode() for text in ("short", "short, new voice")}
         found.speech[limits.MACHINE] = Table()
         found.disturbances = ("others used a core",)
         found.notes = ("a note",)
@@ -233,7 +234,7 @@ class FakeWorker:
         self.given.append(arguments)
         value = Reading("end to end", "short", "RTF", float(len(self.asked)), "s/s", "lower")
         answers = {"turn": [value], "components": [value], "memory": [Reading("process", "", "peak RSS", 1.0, "MB")]}
-        return answers.get(method, {} if method == "settings" else [])
+        return answers.get(method, {} if method in ("settings", "sounds") else [])
 
 
 @pytest.fixture
@@ -310,3 +311,13 @@ def test_short_tables_stand_before_the_rows(package_dir: Path, voice: Path, meas
     assert text.index("What each addition brings") < text.index("All measurements") < text.index("Made on:")
     assert text.index("others used a core") < text.index("End to end")
     assert benchmark.run(package_dir, Options(voice=voice, rounds=ROUNDS)).summaries[1:] == ()
+
+
+def test_what_sounds_otherwise_can_be_heard(package_dir: Path, voice: Path, measured: Callable[[], Plan]) -> None:
+    options = Options(voice=voice, rounds=ROUNDS, ablation=True, baseline=("onnxruntime",))
+    (exhibit,) = benchmark.run(package_dir, options).exhibits
+    assert exhibit.heading == "short"
+    names = [name for name, _ in exhibit.sounds]
+    assert names[:2] == ["the package", "onnxruntime"] and "+ one beam" in names
+    assert "+ cache in the model" not in names  # the same audio as the package's
+    assert dict(exhibit.sounds)["onnxruntime"] == b"onnxruntime"
