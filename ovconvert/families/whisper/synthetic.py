@@ -28,7 +28,8 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 POSITIONS_PER_SECOND = 50
-# by pattern of name, the first that fits; the library draws with a deviation of 0.02
+# by pattern of name, the first that fits, at this width; the library draws with a deviation of 0.02
+SPREAD_WIDTH = 32
 SPREAD = {
     "*encoder.embed_positions.weight": 1.0,
     "*embed_positions.weight": 20.0,
@@ -81,7 +82,7 @@ def write(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = WhisperForConditionalGeneration(settings)
-        spread(model, scale)
+        spread(model, lambda name: scale(name, config["d_model"]))
     generation = tokens | {
         "is_multilingual": True,
         "lang_to_id": {f"<|{language}|>": ids[f"<|{language}|>"] for language in LANGUAGES},
@@ -115,9 +116,14 @@ def write(
     write_tokenizer(dest, words, special)
 
 
-def scale(name: str) -> float:
-    """Return by how much a matrix is enlarged, so that what is heard and what was said both change the next token."""
-    return next((factor for pattern, factor in SPREAD.items() if fnmatchcase(name, pattern)), 1.0)
+def scale(name: str, width: int) -> float:
+    """Return by how much a matrix is enlarged, so that what is heard and what was said both change the next token.
+
+    The wider the model, the more terms a product adds up: the same factor would make its attention all or nothing, and
+    float16 another model.
+    """
+    factor = next(factor for pattern, factor in SPREAD.items() if fnmatchcase(name, pattern))
+    return factor if factor == 1.0 else factor * (SPREAD_WIDTH / width) ** 0.5
 
 
 def special_tokens(chunk_seconds: int) -> list[str]:
