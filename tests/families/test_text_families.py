@@ -54,11 +54,11 @@ TEXT: list[dict[str, Any]] = [
     {"num_layers": 1, "num_heads": 2, "d_model": 16, "d_kv": 16, "variant": "1.1", "relative_attention_max_distance": 20},
     {"num_layers": 3, "num_heads": 2, "d_model": 32, "d_kv": 12, "variant": "1.0", "relative_attention_num_buckets": 8},
     {"num_layers": 2, "num_heads": 8, "d_model": 64, "d_kv": 4, "variant": "1.1", "num_decoder_layers": 1},
-    {"num_layers": 1, "num_heads": 3, "d_model": 48, "d_kv": 16, "variant": "1.0", "num_decoder_layers": 3},
+    {"num_layers": 3, "num_heads": 3, "d_model": 48, "d_kv": 16, "variant": "1.0", "num_decoder_layers": 2},
     {"num_layers": 4, "num_heads": 4, "d_model": 32, "d_kv": 8, "variant": "1.1", "feed_forward_proj": "gated-relu"},
     {"num_layers": 2, "num_heads": 1, "d_model": 24, "d_kv": 24, "variant": "1.0", "feed_forward_proj": "gelu"},
     {"num_layers": 2, "num_heads": 4, "d_model": 96, "d_kv": 24, "variant": "1.1", "relative_attention_num_buckets": 16},
-    {"num_layers": 2, "num_heads": 4, "d_model": 64, "d_kv": 16, "variant": "1.0", "relative_attention_max_distance": 16},
+    {"num_layers": 2, "num_heads": 4, "d_model": 64, "d_kv": 16, "variant": "1.0", "relative_attention_max_distance": 24},
 ]
 
 

@@ -33,7 +33,7 @@ SPREAD_WIDTH = 32
 SPREAD = {
     "*encoder.embed_positions.weight": 1.0,
     "*embed_positions.weight": 20.0,
-    "*encoder_attn.[qk]_proj.weight": 30.0,
+    "*encoder_attn.[qk]_proj.weight": 16.0,
     "*encoder_attn.*.weight": 12.0,
     "*encoder.*": 4.0,
     "*": 6.0,
