@@ -204,8 +204,9 @@ def cells(row: Measurement) -> tuple[str, ...]:
     floor = "" if row.floor is None else figure(row.floor)
     verdict_of_row = VERDICTS[row.passed]
     value = figure(row.value)
-    if row.low is not None and row.high is not None and row.low < row.high:  # what is the same every time needs none
-        value += f" ({figure(row.low)} to {figure(row.high)})"
+    if row.low is not None and row.high is not None:
+        low, high = figure(row.low), figure(row.high)
+        value += f" ({low} to {high})" if low != high else ""  # what is the same every time needs none
     return row.subject, row.case, row.metric, value, row.unit, floor, verdict_of_row, row.detail
 
 

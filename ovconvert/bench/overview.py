@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ovconvert import intervals
+from ovconvert.bench.alone import ROWS
 from ovconvert.bench.bench import NEW_VOICE, PROCESS
 from ovconvert.bench.growth import SLOPE, START
 from ovconvert.bench.rows import labelled
 from ovconvert.bench.side_by_side import SIDE_BY_SIDE
 from ovconvert.bench.spoken import WHOLE
-from ovconvert.intervals import Estimate
 from ovconvert.report import Measurement, Summary, cells, figure
 
 Found = dict[tuple[str, str, str], Measurement]  # by subject, case, metric
@@ -19,10 +19,13 @@ COLUMNS = ("seconds in all", "seconds to first audio", "RTF")
 COSTS = (*COLUMNS, "peak RSS, MB")
 
 
-def overview(rows: Sequence[Measurement], added: Sequence[str], varied: Sequence[str]) -> Iterator[Summary]:
+def overview(
+    rows: Sequence[Measurement], added: Sequence[str], varied: Sequence[str], beside: Sequence[str] = ()
+) -> Iterator[Summary]:
     """Yield the tables that the rows of a benchmark give.
 
-    `added` are the labels of an ablation, in its order; `varied` those that differ in threads or in the reference.
+    `added` are the labels of an ablation, in its order; `varied` those that differ in threads or in the reference; `beside`
+    the other engines and packages.
     """
     found = {(row.subject, row.case, row.metric): row for row in rows}
     texts = list(dict.fromkeys(row.case for row in rows if (row.subject, row.metric) == (WHOLE, "RTF")))
@@ -31,6 +34,8 @@ def overview(rows: Sequence[Measurement], added: Sequence[str], varied: Sequence
         return
     fresh = next((text for text in texts if text.endswith(NEW_VOICE)), "")
     yield _texts(found, texts)
+    for case in texts if beside else ():
+        yield from _table(f"Beside others: {case}", "", found, ("", *beside), case)
     for case in filter(None, (known[-1], fresh if varied else "")):
         yield from _table(f"What was varied: {case}", "", found, ("", *varied) if varied else (), case)
     yield from _table(
@@ -94,23 +99,28 @@ def _side_by_side(found: Found) -> Iterator[Summary]:
 
 
 def _per_row(rows: Sequence[Measurement]) -> Iterator[Summary]:
-    """Yield what a row costs where components ran alone on several."""
-    lines = []
+    """Yield what a row costs where a component ran alone on several numbers of them, all else being equal."""
+    groups: dict[tuple[str, str], dict[int, Measurement]] = {}
     for row in rows:
-        batch = next((int(part.removeprefix("batch=")) for part in row.case.split() if part.startswith("batch=")), 0)
-        if row.metric == "one call" and batch:
-            lines.append((row.subject, row.case, _cell(row), figure(row.value / batch)))
-    if len({case for _, case, *_ in lines}) > 1:
-        yield Summary("Rows at once", "", ("component", "case", "ms a call", "ms a row"), tuple(lines))
+        sizes = dict(part.partition("=")[::2] for part in row.case.split())
+        if row.metric == "one call" and ROWS in sizes:
+            count = int(sizes.pop(ROWS))
+            rest = " ".join(f"{axis}={size}" for axis, size in sizes.items())
+            groups.setdefault((row.subject, rest), {})[count] = row
+    lines = [
+        (subject, rest, str(count), _cell(row), figure(row.value / count))
+        for (subject, rest), group in groups.items()
+        if len(group) > 1
+        for count, row in sorted(group.items())
+    ]
+    if lines:
+        yield Summary("Rows at once", "", ("component", "case", "rows", "ms a call", "ms a row"), tuple(lines))
 
 
 def _faster(before: Measurement, now: Measurement) -> str:
-    return _shown(intervals.ratio(now.samples, before.samples, paired=True))
-
-
-def _shown(estimate: Estimate) -> str:
-    bounds = f" ({figure(estimate.low)} to {figure(estimate.high)})" if estimate.low < estimate.high else ""
-    return figure(estimate.value) + bounds
+    estimate = intervals.ratio(now.samples, before.samples, paired=True)
+    low, high = figure(estimate.low), figure(estimate.high)
+    return figure(estimate.value) + (f" ({low} to {high})" if len(now.samples) > 1 and low != high else "")
 
 
 def _cell(row: Measurement | None) -> str:

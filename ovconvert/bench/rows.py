@@ -52,6 +52,7 @@ def ratios(base: Table, other: Table, rounds: int, label: str) -> Iterator[Measu
             continue
         worse, best = (ours, theirs) if reading.better == "lower" else (theirs, ours)
         estimate = intervals.ratio(worse, best, paired=True)
+        bounded = rounds > 1
         yield Measurement(
             reading.subject,
             reading.case,
@@ -59,8 +60,8 @@ def ratios(base: Table, other: Table, rounds: int, label: str) -> Iterator[Measu
             estimate.value,
             "x",
             detail=different_audio(base, other, reading.case, rounds),
-            low=estimate.low,
-            high=estimate.high,
+            low=estimate.low if bounded else None,
+            high=estimate.high if bounded else None,
             samples=tuple(high / low for low, high in zip(worse, best, strict=True)),
             better="higher",
         )

@@ -142,7 +142,8 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     report = _report(package_dir, options, findings, found, notes)
     alike = {variant.name for variant in variants if variant.exact}  # they sound as the package does
     heard = tuple(_exhibits(findings, [subject.label for subject in subjects if subject.label not in alike]))
-    return dataclasses.replace(report, summaries=tuple(overview(report.rows, added, others)), exhibits=heard)
+    tables = overview(report.rows, added, others, [subject.label for subject in plain])
+    return dataclasses.replace(report, summaries=tuple(tables), exhibits=heard)
 
 
 def _exhibits(findings: Findings, labels: list[str]) -> Iterator[Exhibit]:

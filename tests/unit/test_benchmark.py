@@ -321,3 +321,11 @@ def test_what_sounds_otherwise_can_be_heard(package_dir: Path, voice: Path, meas
     assert names[:2] == ["the package", "onnxruntime"] and "+ one beam" in names
     assert "+ cache in the model" not in names  # the same audio as the package's
     assert dict(exhibit.sounds)["onnxruntime"] == b"onnxruntime"
+
+
+def test_others_stand_beside_the_package(package_dir: Path, voice: Path, measured: Callable[[], Plan]) -> None:
+    report = benchmark.run(package_dir, Options(voice=voice, rounds=ROUNDS, baseline=("onnxruntime",)))
+    (short,) = (found for found in report.summaries if found.heading == "Beside others: short")
+    assert [(line[0], line[-1]) for line in short.lines] == [("the package", "-"), ("onnxruntime", "0.5")]
+    ratio = next(rows.ratios(table(1.0, 1), table(2.0, 1), 1, "other"))
+    assert (ratio.low, ratio.high) == (None, None)  # one round bounds nothing

@@ -11,8 +11,10 @@ import pytest
 from ovconvert.bench.alone import Alone, takes_rows, widened
 from ovconvert.bench.growth import SLOPE, START, growth
 from ovconvert.bench.measure import distinct
+from ovconvert.bench.overview import overview
 from ovconvert.bench.reading import Reading, Table
 from ovconvert.bench.side_by_side import side_by_side
+from ovconvert.report import Measurement
 from ovconvert.spec import Component, Port
 
 ROUNDS = 4
@@ -95,3 +97,13 @@ def test_of_cases_with_one_name_the_first_is_run() -> None:
         Alone("step", Path(name), (("batch", rows),)) for name, rows in zip("abc", (1, 1, 2), strict=True)
     )
     assert distinct([spoken_, golden, other]) == [spoken_, other]
+
+
+def test_rows_at_once_are_set_side_by_side_where_nothing_else_differs() -> None:
+    def call(case: str, value: float) -> Measurement:
+        return Measurement("step alone", case, "one call", value, "ms")
+
+    rows = [call("batch=4 context=9", 8.0), call("batch=1 context=9", 5.0), call("batch=2 context=7", 6.0)]
+    whole = Measurement("end to end", "short", "RTF", 1.0, "s/s", samples=(1.0,))
+    (table,) = (found for found in overview([whole, *rows], (), ()) if found.heading == "Rows at once")
+    assert table.lines == (("step alone", "context=9", "1", "5", "5"), ("step alone", "context=9", "4", "8", "2"))
