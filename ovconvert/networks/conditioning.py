@@ -8,11 +8,7 @@ from torch import Tensor, nn
 
 from ovconvert.networks.conformer import Conformer, ConformerConfig
 from ovconvert.networks.perceiver import Perceiver, PerceiverConfig
-from ovconvert.networks.shapes import Shapes
-
-
-def _below(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
-    return {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
+from ovconvert.networks.shapes import Shapes, below
 
 
 @dataclass(frozen=True)
@@ -24,8 +20,8 @@ class SpeakerConditionerConfig:
     def from_shapes(cls, shapes: Shapes, *, head_dim: int = 64) -> SpeakerConditionerConfig:
         """Read the sizes from the whole of gpt.pth; `head_dim` is the perceiver's."""
         return cls(
-            ConformerConfig.from_shapes(_below(shapes, "conditioning_encoder.")),
-            PerceiverConfig.from_shapes(_below(shapes, "perceiver_encoder."), head_dim=head_dim),
+            ConformerConfig.from_shapes(below(shapes, "conditioning_encoder.")),
+            PerceiverConfig.from_shapes(below(shapes, "perceiver_encoder."), head_dim=head_dim),
         )
 
 
@@ -54,8 +50,8 @@ class EmotionConditionerConfig:
     def from_shapes(cls, shapes: Shapes, *, head_dim: int = 64) -> EmotionConditionerConfig:
         """Read the sizes from the whole of gpt.pth; `head_dim` is the perceiver's."""
         return cls(
-            ConformerConfig.from_shapes(_below(shapes, "emo_conditioning_encoder.")),
-            PerceiverConfig.from_shapes(_below(shapes, "emo_perceiver_encoder."), head_dim=head_dim),
+            ConformerConfig.from_shapes(below(shapes, "emo_conditioning_encoder.")),
+            PerceiverConfig.from_shapes(below(shapes, "emo_perceiver_encoder."), head_dim=head_dim),
             width=shapes["emovec_layer.weight"][0],
         )
 

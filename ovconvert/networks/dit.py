@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovconvert.networks.attention import attention, merge_heads, split_heads
-from ovconvert.networks.shapes import Shapes, count
+from ovconvert.networks.shapes import Shapes, below, count
 from ovconvert.networks.wavenet import WaveNet, WaveNetConfig
 
 ROPE_BASE = 10000.0
@@ -36,7 +36,6 @@ class DiTConfig:
         """Read the sizes; keys relative to `estimator.`. The number of heads leaves no trace in a shape."""
         width, content = shapes["cond_projection.weight"]
         mel = shapes["conv2.weight"][0]
-        prefix = "wavenet."
         return cls(
             width=width,
             heads=heads,
@@ -47,9 +46,7 @@ class DiTConfig:
             content=content,
             style=shapes["cond_x_merge_linear.weight"][1] - 2 * mel - width,
             frequencies=shapes["t_embedder.freqs"][0],
-            wavenet=WaveNetConfig.from_shapes(
-                {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
-            ),
+            wavenet=WaveNetConfig.from_shapes(below(shapes, "wavenet.")),
         )
 
 

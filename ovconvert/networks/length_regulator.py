@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from ovconvert.networks.group_norm import GroupNorm
 from ovconvert.networks.shapes import Shapes, count
 
 
@@ -25,10 +25,12 @@ class LengthRegulatorConfig:
         return cls(inputs=inputs, channels=channels, outputs=shapes[f"model.{3 * stages}.weight"][0], stages=stages)
 
 
-class _Norm(nn.GroupNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        # nn.GroupNorm first compares sizes in Python, which a tracer cannot follow
-        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+def refiner(channels: int, outputs: int, stages: int) -> nn.Sequential:
+    """Return what smooths stretched frames (1, channels, T) -> (1, outputs, T): conv, norm, Mish per stage, a last conv."""
+    layers: list[nn.Module] = []
+    for _ in range(stages):
+        layers += (nn.Conv1d(channels, channels, 3, padding=1), GroupNorm(1, channels), nn.Mish())
+    return nn.Sequential(*layers, nn.Conv1d(channels, outputs, 1))
 
 
 class LengthRegulator(nn.Module):
@@ -44,12 +46,8 @@ class LengthRegulator(nn.Module):
     def __init__(self, config: LengthRegulatorConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.channels
-        self.content_in_proj = nn.Linear(config.inputs, channels)
-        stages: list[nn.Module] = []
-        for _ in range(config.stages):
-            stages += (nn.Conv1d(channels, channels, 3, padding=1), _Norm(1, channels), nn.Mish())
-        self.model = nn.Sequential(*stages, nn.Conv1d(channels, config.outputs, 1))
+        self.content_in_proj = nn.Linear(config.inputs, config.channels)
+        self.model = refiner(config.channels, config.outputs, config.stages)
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         x = self.content_in_proj(x).index_select(1, index)

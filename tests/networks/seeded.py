@@ -83,8 +83,25 @@ def fold(state: State) -> State:
     return folded
 
 
+def _patch(state: State, key: str, change: float | str, config: Mapping[str, Any]) -> None:
+    """Change what the pattern `key` names: one entry to a number, or whole tensors by "times 3" or "plus 1"."""
+    pattern, _, index = key.partition("[")
+    names = [name for name in state if fnmatchcase(name, pattern)]
+    assert names, f"{key} patches nothing"
+    for name in names:
+        if index:
+            state[name][config[index.rstrip("]")]] = change
+        else:
+            kind, number = change.split()
+            state[name] = state[name] * float(number) if kind == "times" else state[name] + float(number)
+
+
 def load(version: str, component: str) -> Golden:
-    folder = FOLDER / f"indextts{version}-tiny"
+    return read(f"indextts{version}-tiny", component)
+
+
+def read(name: str, component: str) -> Golden:
+    folder = FOLDER / name
     described = json.loads((folder / f"{component}.json").read_text())
     config, seed = described["config"], described["seed"]
     state: State = {}
@@ -94,11 +111,7 @@ def load(version: str, component: str) -> Golden:
         if value is not None:
             state[name] = value
     for key, change in config.get("weight_patch", {}).items():
-        name, _, index = key.partition("[")
-        if index:
-            state[name][config[index.rstrip("]")]] = change
-        else:
-            state[name] *= float(change.removeprefix("times "))
+        _patch(state, key, change, config)
     with np.load(folder / f"{component}.npz") as stored:
         vectors = {key: torch.from_numpy(stored[key]) for key in stored.files}
     return Golden(config, fold(state), vectors)

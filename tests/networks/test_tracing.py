@@ -22,14 +22,24 @@ from ovconvert.networks.conditioning import (
 )
 from ovconvert.networks.conformer import Conformer, ConformerConfig
 from ovconvert.networks.dit import DiT, DiTConfig, GuidedEstimator
+from ovconvert.networks.f0_predictor import F0Predictor, F0PredictorConfig
+from ovconvert.networks.flow_unet import FlowUNet, FlowUNetConfig, GuidedUNet
 from ovconvert.networks.gpt2 import Gpt2Config, Gpt2Sequence, Gpt2Step
+from ovconvert.networks.harmonic_source import HarmonicSource, HarmonicSourceConfig
+from ovconvert.networks.hift import Hift, HiftConfig
 from ovconvert.networks.latent_projector import LatentProjector, LatentProjectorConfig
 from ovconvert.networks.length_regulator import LengthRegulator, LengthRegulatorConfig
 from ovconvert.networks.perceiver import Perceiver, PerceiverConfig
 from ovconvert.networks.prefix import Prefix, PrefixConfig, StylePrefix, StylePrefixConfig
 from ovconvert.networks.qwen3 import Qwen3Config, Qwen3Step
 from ovconvert.networks.semantic_codec import CodeEmbedding, SemanticCodecConfig, SemanticDecoder, SemanticEncoder
+from ovconvert.networks.speaker_projection import SpeakerProjection, SpeakerProjectionConfig
 from ovconvert.networks.speech_embeddings import SpeechEmbeddings, SpeechEmbeddingsConfig
+from ovconvert.networks.speech_lm import SpeechLmConfig, SpeechLmStep
+from ovconvert.networks.stretch_regulator import StretchRegulator, StretchRegulatorConfig
+from ovconvert.networks.text_encoder import TextEncoder, TextEncoderConfig
+from ovconvert.networks.token_embeddings import TokenEmbeddings, TokenEmbeddingsConfig
+from ovconvert.networks.token_encoder import TokenEncoder, TokenEncoderConfig
 from ovconvert.networks.w2v_bert import SemanticFeatures, W2vBert, W2vBertConfig
 from ovconvert.networks.wavenet import WaveNet, WaveNetConfig
 
@@ -63,7 +73,8 @@ def seeded_module(
     network: type[nn.Module], config: Callable, version: str, component: str, prefix: str = "", **known: object
 ) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
-        state = seeded.load(version, component).below(prefix)
+        golden = seeded.load(version, component) if version.isdigit() else seeded.read(version, component)
+        state = golden.below(prefix)
         return seeded.build(network, config(seeded.shapes(state), **known), state)
 
     return cache(make)  # several tests look at it, and none changes it
@@ -84,6 +95,10 @@ def guided() -> nn.Module:
     return GuidedEstimator(ESTIMATOR())
 
 
+def guided_unet() -> nn.Module:
+    return GuidedUNet(UNET())
+
+
 def masked(frames: int) -> Tensor:
     mask = ones(1, frames)
     mask[:, -1] = 0
@@ -92,6 +107,10 @@ def masked(frames: int) -> Tensor:
 
 def gpt_step(batch: int, past: int, new: int) -> Inputs:
     return draw(batch, new, 80), ones(batch, past + new), *[draw(batch, 4, past, 20)] * 6
+
+
+def speech_step(batch: int, past: int, new: int) -> Inputs:
+    return draw(batch, new, 64), ones(batch, past + new), *[draw(batch, 4, past, 16)] * 6
 
 
 def qwen_step(batch: int, past: int, new: int) -> Inputs:
@@ -123,6 +142,8 @@ def guided_estimate(branches: int, heard: int, frames: int) -> Inputs:
 
 
 ESTIMATOR = seeded_module(DiT, DiTConfig.from_shapes, "2", "s2mel", "models.cfm.estimator.", heads=4)
+TOKENS = "cosyvoice-tiny"
+UNET = seeded_module(FlowUNet, FlowUNetConfig.from_shapes, TOKENS, "flow", "decoder.estimator.", head_dim=16)
 ONE = ((40,), (57,), (131,))
 PAST = ((1, 0, 7), (1, 7, 1), (3, 4, 5), (2, 0, 1))
 QWEN = Qwen3Config(2, 32, 4, 2, 12, 48, 61, False, 1e6, 1e-6)
@@ -214,6 +235,64 @@ CASES = (
         lambda t: (draw(1, 80, t),),
         ((12,), (7,), (25,)),
     ),
+    Case(
+        "text_encoder",
+        seeded_module(TextEncoder, TextEncoderConfig.from_shapes, TOKENS, "llm"),
+        lambda t: (ids(200, 1, t),),
+        ((13,), (1,), (40,)),
+    ),
+    Case(
+        "token_embeddings",
+        seeded_module(TokenEmbeddings, TokenEmbeddingsConfig.from_shapes, TOKENS, "llm"),
+        lambda b, t: (ids(130, b, t),),
+        ((1, 5), (3, 1), (1, 40)),
+    ),
+    Case(
+        "speaker_projection",
+        random_module(SpeakerProjection, SpeakerProjectionConfig(192, 64, 80)),
+        lambda: (draw(1, 192),),
+        ((), ()),
+    ),
+    Case("speech_lm", seeded_module(SpeechLmStep, SpeechLmConfig.from_shapes, TOKENS, "llm"), speech_step, PAST),
+    Case(
+        "token_encoder",
+        seeded_module(TokenEncoder, TokenEncoderConfig.from_shapes, TOKENS, "flow"),
+        lambda t: (ids(128, 1, t),),
+        ((30,), (1,), (80,)),
+    ),
+    Case(
+        "stretch_regulator",
+        seeded_module(StretchRegulator, StretchRegulatorConfig.from_shapes, TOKENS, "flow"),
+        lambda n, t: (draw(1, n, 80), ids(n, t), draw(t).sigmoid()),
+        ((30, 51), (1, 3), (80, 137)),
+    ),
+    Case(
+        "guided_unet",
+        guided_unet,
+        lambda g, t: (
+            *(draw(1, 80, t), draw(1, 80, t), draw(1).sigmoid(), draw(1, 80), draw(1, 80, t)),
+            *(torch.tensor([1.0, 0.0, 0.5])[:g], torch.tensor([[1.7, -0.7, 0.1]])[:, :g]),
+        ),
+        ((2, 50), (1, 33), (3, 7), (2, 51)),
+    ),
+    Case(
+        "f0_predictor",
+        seeded_module(F0Predictor, F0PredictorConfig.from_shapes, TOKENS, "hift"),
+        lambda t: (draw(1, 80, t),),
+        ((12,), (1,), (25,)),
+    ),
+    Case(
+        "harmonic_source",
+        seeded_module(HarmonicSource, HarmonicSourceConfig.from_shapes, TOKENS, "hift"),
+        lambda t: (200 * draw(1, t).relu(), draw(1, 9), draw(1, 9, 256 * t)),
+        ((12,), (1,), (25,)),
+    ),
+    Case(
+        "hift",
+        seeded_module(Hift, HiftConfig.from_shapes, TOKENS, "hift"),
+        lambda t: (draw(1, 80, t), draw(1, 1, 256 * t)),
+        ((12,), (1,), (25,)),
+    ),
 )
 
 
@@ -275,4 +354,6 @@ def test_every_network_file_is_traced() -> None:
     traced = {type(part).__module__.rsplit(".", 1)[-1] for case in CASES for part in case.module().modules()}
     ours = {"conditioning", "bigvgan", "campplus", "conformer", "dit", "gpt2", "latent_projector", "length_regulator"}
     ours |= {"perceiver", "prefix", "qwen3", "semantic_codec", "speech_embeddings", "w2v_bert", "wavenet"}
+    ours |= {"text_encoder", "token_embeddings", "speaker_projection", "speech_lm", "relative_encoder", "token_encoder"}
+    ours |= {"stretch_regulator", "group_norm", "flow_unet", "f0_predictor", "harmonic_source", "hift"}
     assert ours <= files & traced
