@@ -23,7 +23,7 @@ from ovconvert.quality.metric import FREE
 from ovconvert.quality.opening import open_program, open_reference
 from ovconvert.quality.rows import Floors
 from ovconvert.quality.speaking import Prompt, speak_alone
-from ovconvert.report import Measurement, Report
+from ovconvert.report import Exhibit, Measurement, Report
 from ovconvert.runtime.request import Request
 
 JUDGE = "quality"
@@ -131,7 +131,7 @@ def _report(
     panel: Panel,
     found: list[Measurement],
     notes: list[str],
-    heard: tuple[rows.Exhibit, ...],
+    heard: tuple[Exhibit, ...],
 ) -> Report:
     given = dict(_given(options))
     return Report(

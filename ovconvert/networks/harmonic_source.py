@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class HarmonicSourceConfig:
     threshold: float = 10.0
 
     @classmethod
-    def from_shapes(cls, shapes: Shapes, **known: float) -> HarmonicSourceConfig:
+    def from_shapes(cls, shapes: Shapes, **known: Any) -> HarmonicSourceConfig:
         """Read the number of harmonics, the fundamental included; keys as in hift.pt. The rest stands in no shape."""
         return cls(harmonics=shapes["m_source.l_linear.weight"][1], **known)
 

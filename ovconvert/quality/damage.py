@@ -15,15 +15,17 @@ SEARCH = 200  # samples that a stretched frame may be moved to fit the one befor
 def noise(samples: np.ndarray, snr_db: float) -> np.ndarray:
     """Add white noise at a signal-to-noise ratio in dB."""
     drawn = np.random.default_rng(0).standard_normal(len(samples))
-    scale = np.sqrt((samples.astype(np.float64) ** 2).mean()) * 10 ** (-snr_db / 20)
-    return samples + scale * drawn
+    scale = float(np.sqrt((samples.astype(np.float64) ** 2).mean()) * 10 ** (-snr_db / 20))
+    noisy: np.ndarray = samples + scale * drawn
+    return noisy
 
 
 def bit_crush(samples: np.ndarray, bits: float) -> np.ndarray:
     """Round to so many bits, of which the peak takes all."""
-    peak = np.abs(samples).max()
-    top = 2 ** (bits - 1)
-    return np.round(samples / peak * top) / top * peak
+    peak = float(np.abs(samples).max())
+    top = float(2 ** (bits - 1))
+    crushed: np.ndarray = np.round(samples / peak * top) / top * peak
+    return crushed
 
 
 def low_pass(samples: np.ndarray, hertz: float, rate: int = 16000) -> np.ndarray:

@@ -32,7 +32,8 @@ def open_encoder() -> Callable[[np.ndarray], np.ndarray]:
         if len(speech) < LEAST:
             raise ValueError("no speech to know a voice by")
         vector: np.ndarray = encoder.embed_utterance(speech)
-        return vector / np.linalg.norm(vector)
+        unit: np.ndarray = vector / np.linalg.norm(vector)
+        return unit
 
     return embed
 
