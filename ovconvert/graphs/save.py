@@ -9,9 +9,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovconvert.graphs.layers import weight_names
-from ovconvert.spec import INTEGER_FORMATS
-
 if TYPE_CHECKING:
     import openvino as ov
 
@@ -25,14 +22,12 @@ def save_ir(model: ov.Model, xml: Path, *, weight_format: str, runtime_options: 
     """Write `model` as IR with its weights in `weight_format` and `runtime_options` pinned in its rt_info.
 
     Cache precision and the quantization of activations are otherwise decided by defaults that change between releases.
-    With all but fp32 the model itself is changed: its large floating-point constants become float16, and with integers also
-    the small weights of layers that stayed in floating point.
+    With fp16 the model itself is changed: its large constants become float16. Integers it must have already.
     """
     import openvino as ov
 
-    if weight_format != "fp32":
-        weights = weight_names(model) if weight_format in INTEGER_FORMATS else frozenset()
-        _compress(model, weights)
+    if weight_format == "fp16":
+        halve(model)
     for key, value in runtime_options.items():
         model.set_rt_info(value, ["runtime_options", key])
     model.set_rt_info(weight_format, ["ovconvert", "weight_format"])
@@ -60,8 +55,9 @@ def number_names(model: ov.Model) -> None:
         node.set_friendly_name(name)
 
 
-def _compress(model: ov.Model, weights: Collection[str]) -> None:
-    """Turn the large float32 constants of `model`, and `weights`, into float16 with a decompression that the plugin keeps.
+def halve(model: ov.Model, also: Collection[str] = ()) -> None:
+    """Turn the large float32 constants of `model`, and those named in `also`, into float16 with a decompression that the
+    plugin keeps. OpenVINO does nothing to a model whose weights are compressed already, so this comes first.
 
     OpenVINO's own compression takes all constants. Small ones stay float32 here: they weigh nothing, and a table of
     frequencies rounded to float16 turns a time embedding of argument 1000 by half a radian.
@@ -75,7 +71,7 @@ def _compress(model: ov.Model, weights: Collection[str]) -> None:
         if node.get_type_name() == "Constant"
         and node.get_output_element_type(0).get_type_name() == "f32"
         and math.prod(node.get_output_shape(0)) < SMALL
-        and node.get_friendly_name() not in weights
+        and node.get_friendly_name() not in also
     }
     compress_model_transformation(model)
     for node in model.get_ops():

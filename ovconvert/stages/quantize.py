@@ -25,8 +25,8 @@ from ovconvert import calibration, memory, package
 from ovconvert.errors import IntegrityError, OvconvertError
 from ovconvert.graphs import compress
 from ovconvert.graphs.compress import Compression, Sample
-from ovconvert.graphs.layers import Layer, find_layers, note_layers
-from ovconvert.graphs.save import save_ir, share_weights
+from ovconvert.graphs.layers import Layer, find_layers, note_layers, weight_names
+from ovconvert.graphs.save import halve, save_ir, share_weights
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Graph, LayerPrecision, Manifest, PackedComponent
 from ovconvert.spec import FLOAT_FORMATS, QUANTIZED_FLOORS, Component
@@ -206,6 +206,7 @@ def quantize_model(
     component = packed.component
     if decides(component) and component.name not in getattr(options, "components", ()):
         return _entry(packed, "fp16", _lowered(model, dest, packed, "fp16"), (), "fp32")
+    halve(model, weight_names(model))
     layers = find_layers(model)
     keep = kept(layers, component, options)
     operations = _operations(keep)
@@ -215,7 +216,7 @@ def quantize_model(
     else:
         linear = any(layer.kind == "MatMul" and layer not in keep for layer in layers)  # the others have no use for data
         model = compress.compress_weights(model, options, operations, samples if linear else None, statistics)
-    layers = as_stored(find_layers(model))
+    layers = find_layers(model)
     note_layers(model, layers)
     weight_format = "int8" if full else options.weight_format
     graphs = _lowered(model, dest, packed, weight_format)
@@ -246,14 +247,15 @@ def _quantize_forms(
     layers: tuple[Layer, ...] = ()
     for form in (first, *(form for form in models if form != first)):
         model, graph = models[form], packed.graphs[form]
+        halve(model, weight_names(model))
         if form == first:
             operations = _operations(kept(find_layers(model), packed.component, options))
             model = compress.compress_weights(model, options, operations)
-            layers = as_stored(find_layers(model))
+            layers = find_layers(model)
             precisions = {layer.name: layer.precision for layer in layers}
         else:
             model = compress.follow(model, precisions, options)
-        note_layers(model, as_stored(find_layers(model)))
+        note_layers(model, find_layers(model))
         xml = dest / graph.xml
         save_ir(model, xml, weight_format=options.weight_format, runtime_options=lower.pinned(options.weight_format))
         if graph.bin != packed.graphs[first].bin:
@@ -278,15 +280,6 @@ def kept(layers: Sequence[Layer], component: Component, options: Compression) ->
     patterns = list(component.keep_fp) if getattr(options, "keep_fp", True) else []
     patterns += [text for name, text in map(_split, getattr(options, "keep", ())) if name in ("", component.name)]
     return [layer for layer in layers if compress.gains_nothing(layer) or any(_fits(text, layer) for text in patterns)]
-
-
-def as_stored(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Return the layers as they lie in the file: weights that stayed in floating point are saved as FP16."""
-    half = {"type": "f16", "bits": 16}
-    return tuple(
-        replace(layer, precision=replace(layer.precision, **half)) if layer.precision.type == "f32" else layer
-        for layer in layers
-    )
 
 
 def with_floors(component: Component) -> Component:

@@ -163,6 +163,21 @@ def test_patterns_keep_layers(package_dir: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [Options(), Options(weight_format="int4", ratio=0.6, group_size=16)])
+def test_forms_that_do_not_follow_from_each_other_get_the_same(package_dir: Path, tmp_path: Path, options: Options) -> None:
+    packed = package.load(package_dir).packed("decoder")
+    entry = quantize._quantize_forms(models(package_dir, packed), tmp_path, packed, options)
+    found = {
+        form: {layer.name: (layer.precision.bits, layer.precision.group_size) for layer in find_layers(model)}
+        for form, model in models(tmp_path, entry).items()
+    }
+    assert found["stateful"] == found["with_past"]
+    assert len({bits for bits, _ in found["stateful"].values()}) == (2 if options.weight_format == "int8" else 3)
+    assert len(list(tmp_path.glob("*.bin"))) == 1
+    assert (tmp_path / entry.graphs["stateful"].bin).stat().st_size < 0.5 * weights(package_dir, packed)
+
+
+@pytest.mark.slow
 def test_export_makes_the_same_weights(checkpoint: Path, int8_dir: Path, tmp_path: Path) -> None:
     from ovconvert.families import open_checkpoint
 
