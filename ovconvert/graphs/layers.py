@@ -24,6 +24,8 @@ READERS: Mapping[str, tuple[int, ...]] = {
     "GroupConvolutionBackpropData": (1,),
 }
 SHAPING = ("Convert", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "FakeQuantize")
+# They only move values, so that quantized ones stay quantized on the way to a layer.
+MOVING = ("Transpose", "Reshape", "Unsqueeze", "Squeeze", "Gather", "Slice", "StridedSlice", "Broadcast", "Pad")
 BITS = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4}
 # What an exporter appends to a module's path: the operations that the module was traced into.
 TAIL = re.compile(r"(/(MatMul|Gemm|Conv|ConvTranspose|Gather|WithoutBiases)(_\d+)?)+$")
@@ -133,6 +135,8 @@ def _precision(weight: _Weight, shape: tuple[int, ...], activation: Any) -> Laye
     values = math.prod(constant.get_output_shape(0))
     if kind.startswith(("f", "bf")):
         return LayerPrecision(kind, BITS[kind], values)
+    while activation.get_type_name() in MOVING:
+        activation = activation.input_value(0).get_node()
     activations = "int8" if activation.get_type_name() == "FakeQuantize" else "fp32"
     stored, scales = tuple(constant.get_output_shape(0)), math.prod(weight.scale.get_output_shape(0)) if weight.scale else 1
     group = values // scales if len(stored) > len(shape) else -1
