@@ -12,6 +12,9 @@ WEIGHT_FORMATS = FLOAT_FORMATS + INTEGER_FORMATS
 # dB against PyTorch that a quantized component must reach where its family does not say; reports/notes/quantization.md has
 # the runs. "int8-full" is with quantized activations.
 QUANTIZED_FLOORS = {"int8": 18.0, "int4": 8.0, "int8-full": 6.0}
+# dB against PyTorch for a component of which units were removed, at every precision: below it the graph is broken, above it
+# speech has to be judged; reports/notes/pruning.md has the runs.
+PRUNED_FLOORS = dict.fromkeys((*WEIGHT_FORMATS, "int8-full"), 3.0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Component:
 
     `keep_fp` holds patterns of weight names that quantization leaves alone; `floor_db` is the lowest signal-to-noise
     ratio against PyTorch that validation accepts, by precision. `reach` is how many frames of input on each side a frame
-    of output depends on: with so many around it, a piece can be computed alone; 0 where that was not stated.
+    of output depends on: with so many around it, a piece can be computed alone; 0 where that was not stated. Of a `pruned`
+    one units were removed, so that it is not quite what PyTorch computed.
     """
 
     name: str
@@ -101,6 +105,7 @@ class Component:
     keep_fp: tuple[str, ...] = ()
     floor_db: dict[str, float] = field(default_factory=dict)
     reach: int = 0
+    pruned: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

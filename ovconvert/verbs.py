@@ -106,6 +106,14 @@ VERBS = (
         source=("package",),
     ),
     Verb(
+        "prune",
+        "ovconvert.stages.prune",
+        "Remove the least important units of the feed-forwards of a package.",
+        reads="package",
+        makes="package",
+        source=("source",),
+    ),
+    Verb(
         "quantize",
         "ovconvert.stages.quantize",
         "Make the weights of a package INT8 or INT4, and its activations INT8.",
