@@ -270,6 +270,7 @@ def test_utterances_run_side_by_side(model: Program, request_: Request) -> None:
         assert len(left.samples) and len(right.samples)
 
 
+@pytest.mark.slow
 def test_all_forms_of_the_decoder_speak_the_same(package_dir: Path, request_: Request, tmp_path: Path) -> None:
     from dataclasses import replace as change
 
