@@ -7,7 +7,6 @@ spread over the kinds of calls (early and late tokens, every time of the solver,
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ovconvert.calibration import Calibration, text_hash
 from ovconvert.capture import Captured, Collector, with_explicit_cache
 from ovconvert.errors import OvconvertError, UsageError
 from ovconvert.options import Progress, option, silent
+from ovconvert.runtime import find_program
 from ovconvert.runtime.request import Request
 
 RECORDINGS = (".wav", ".flac", ".ogg", ".mp3")
@@ -46,7 +46,7 @@ def requires(source: Path, options: Options) -> list[str]:
         if getattr(options, name) is not None and getattr(options, name) < 1
     ]
     manifest = package.load(source)
-    program = import_module(f"ovconvert.runtime.programs.{manifest.family}").Program
+    program = find_program(manifest.family)
     if not hasattr(program, "speak"):
         problems.append(f"packages of the family {manifest.family!r} do not speak; calibrate records speech")
     for find in (lambda: chosen_texts(options), lambda: recordings(source, options)):
@@ -74,7 +74,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     rounds = max(len(said), len(heard))
     with package.whole(dest, force=options.force, mark=calibration.MANIFEST) as partial:
         collector = Collector(partial, [packed.component for packed in described.components], options.seed)
-        program = import_module(f"ovconvert.runtime.programs.{described.family}").Program(Captured(engine, collector))
+        program = find_program(described.family)(Captured(engine, collector))
         for number in range(rounds):
             progress("speak", number, rounds)
             text, voice = number % len(said), number % len(heard)

@@ -130,13 +130,15 @@ def flags(options: type, arguments: tuple[str, ...] = ()) -> list[click.Paramete
     ]
 
 
-def place(declarations: tuple[str, ...], default: str = "", help: str = "", exists: bool = False) -> click.Parameter:
+def place(
+    declarations: tuple[str, ...], default: str = "", help: str = "", exists: bool = False, required: bool = True
+) -> click.Parameter:
     """Return the parameter for a path that a verb reads or writes: a flag if its declaration begins with a dash."""
     kind = click.Path(path_type=Path, exists=exists)
     if declarations[0].startswith("-"):
         if default:
             return click.Option(declarations, type=kind, default=default, help=help, show_default=True)
-        return click.Option(declarations, type=kind, required=True, help=help)
+        return click.Option(declarations, type=kind, required=required, help=help)
     return click.Argument(declarations, type=kind)
 
 
@@ -145,7 +147,8 @@ def verb_command(verb: Verb) -> click.Command:
     module = verb.load()
     parameters: list[click.Parameter] = []
     if verb.source:
-        parameters.append(place(verb.source, help=f"The {verb.reads} to read.", exists=True))
+        said = f"The {verb.reads} to read."
+        parameters.append(place(verb.source, help=said, exists=True, required=not verb.source_may_lack))
     if verb.judges:
         parameters.append(REPORT)
     else:

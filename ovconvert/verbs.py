@@ -38,6 +38,7 @@ class Verb:
     source: tuple[str, ...] = ()
     dest: tuple[str, ...] = ("dest",)
     default_dest: str = ""
+    source_may_lack: bool = False  # where an option may say what to read
     arguments: tuple[str, ...] = ()  # options that are written without a flag
     needs: tuple[str, ...] = ()  # modules that the deployment install lacks; the extra `convert` has them
     refusal: type[OvconvertError] = UsageError  # raised with all that `requires` lists
@@ -68,6 +69,7 @@ VERBS = (
         reads="checkpoint",
         makes="package",
         source=("-m", "--model", "source"),
+        source_may_lack=True,
         needs=("torch", "onnx", "onnxsim", "nncf", "yaml"),
     ),
     Verb(

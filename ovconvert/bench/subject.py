@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from ovconvert.bench.slowed import Slowed
 from ovconvert.bench.variants import Variant
 from ovconvert.bench.watch import Watched
 from ovconvert.errors import UsageError
+from ovconvert.runtime import find_program
 from ovconvert.runtime.request import Request
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def open_engine(subject: Subject, cache_dir: Path | None = None) -> Watched:
 
 def open_program(watched: Watched) -> SpeechProgram:
     """Return a program on an engine, one that remembers no voice yet."""
-    program: SpeechProgram = import_module(f"ovconvert.runtime.programs.{watched.manifest.family}").Program(watched)
+    program: SpeechProgram = find_program(watched.manifest.family)(watched)
     return program
 
 

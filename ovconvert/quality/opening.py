@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +24,7 @@ def open_reference(place: Path, package_dir: Path, threads: int | None = None) -
     if (place / package.MANIFEST).is_file():
         return open_program(place, threads)
     from ovconvert.baselines.pytorch import TorchEngine
+    from ovconvert.runtime import find_program
 
     engine = TorchEngine(place, package_dir, threads=threads)
-    return cast(Program, import_module(f"ovconvert.runtime.programs.{engine.manifest.family}").Program(engine))
+    return cast(Program, find_program(engine.manifest.family)(engine))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ovconvert import package
 from ovconvert.errors import UsageError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ovconvert.runtime.speech import SpeechProgram
     from ovconvert.runtime.writing import WritingProgram
 
-__all__ = ["Request", "open_listener", "open_package", "open_writer"]
+__all__ = ["Request", "find_program", "open_listener", "open_package", "open_writer"]
 
 
 def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path | None = None) -> SpeechProgram:
@@ -44,16 +44,24 @@ def open_writer(directory: Path, *, threads: int | None = None, cache_dir: Path 
     return cast("WritingProgram", _open(directory, "write", threads, cache_dir))
 
 
+def find_program(family: str) -> Any:
+    """Return the class of the program for packages of a family. Raises UsageError if there is none."""
+    name = f"{__name__}.programs.{family}"
+    if not family.isidentifier() or importlib.util.find_spec(name) is None:
+        raise UsageError(
+            f"this version has no program for packages of the family {family!r}; its components run with "
+            "ovconvert.runtime.engine and ovconvert.runtime.cache"
+        )
+    return importlib.import_module(name).Program
+
+
 def _open(directory: Path, ability: str, threads: int | None, cache_dir: Path | None) -> object:
     """Return the program of a package. Raises UsageError if it lacks the method `ability`."""
     from ovconvert.runtime.engine import Engine
 
     engine = Engine(Path(directory), threads=threads, cache_dir=cache_dir)
     package.verify(engine.directory, only=[name for name in engine.manifest.files if name.startswith(f"{package.ASSETS}/")])
-    name = f"{__name__}.programs.{engine.manifest.family}"
-    if not engine.manifest.family.isidentifier() or importlib.util.find_spec(name) is None:
-        raise UsageError(f"this version has no program for packages of the family {engine.manifest.family!r}")
-    program = importlib.import_module(name).Program
+    program = find_program(engine.manifest.family)
     if not hasattr(program, ability):
         known = {"speak": "speak", "transcribe": "transcribe", "write": "generate"}
         offered = ", ".join(verb for method, verb in known.items() if hasattr(program, method))

@@ -18,6 +18,7 @@ from ovconvert.families import AUTO, Checkpoint, DropIn, open_checkpoint
 from ovconvert.graphs.compress import Compression
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest, PackedComponent
+from ovconvert.scripted import open_script
 from ovconvert.spec import INTEGER_FORMATS, WEIGHT_FORMATS, Component
 from ovconvert.stages import lower, quantize, simplify
 
@@ -37,25 +38,37 @@ class Options:
     split: bool = option(True, "Export the decoder as a step with KV cache; --no-split: one full sequence, no cache.")
     weight_format: str = option("fp16", "Precision of the stored weights.", choices=WEIGHT_FORMATS)
     family: str = option(AUTO, "Model family; auto recognises it by the files.")
+    model_script: str = option(
+        "", "A model of your own: SCRIPT.py:NAME, where NAME describes its components; -m may be left out."
+    )
     strict: bool = option(True, "Refuse keys that no network explains; --no-strict leaves them out and names them.")
     keep_onnx: bool = option(False, "Keep the simplified ONNX files in DEST/onnx.")
     seed: int = option(0, "Seed of the inputs of the golden tensors.")
     force: bool = option(False, "Replace DEST if it is a package.")
 
 
-def requires(source: Path, options: Options) -> list[str]:
-    """Return what is wrong with `source`."""
-    return [] if source.is_dir() else [f"no checkpoint at {source}: not a directory"]
+def requires(source: Path | None, options: Options) -> list[str]:
+    """Return what is wrong with `source` and the options."""
+    problems = []
+    if source is None and not options.model_script:
+        problems.append("no checkpoint; give its directory with --model, or a script with --model-script")
+    if source is not None and not source.is_dir():
+        problems.append(f"no checkpoint at {source}: not a directory")
+    if options.model_script and options.family != AUTO:
+        problems.append(f"the model script says what the model is; leave --family {options.family} out")
+    if options.model_script and not options.split:
+        problems.append("the model script says whether its decoder has a cache; leave --no-split out")
+    return problems
 
 
-def run(source: Path, dest: Path, options: Options, progress: Progress = silent) -> Path:
-    """Write the package of the checkpoint directory `source` to `dest`.
+def run(source: Path | None, dest: Path, options: Options, progress: Progress = silent) -> Path:
+    """Write the package of the checkpoint directory `source`, or of the model that a script describes, to `dest`.
 
-    Raises ConversionError for a checkpoint that is not whole, UsageError if `dest` exists, EnvironmentFault if the disk is
-    too small; then nothing is left behind.
+    Raises ConversionError for a checkpoint that is not whole or a script that fails, UsageError if `dest` exists,
+    EnvironmentFault if the disk is too small; then nothing is left behind.
     """
     package.refuse_existing(dest, force=options.force)
-    checkpoint = open_checkpoint(source, options.family, split=options.split, strict=options.strict)
+    checkpoint = _open(source, options)
     _require_space(checkpoint, dest)
     components = checkpoint.family.components
     with package.whole(dest, force=options.force) as partial:
@@ -74,6 +87,13 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
         (partial / package.EXPORT_REPORT).write_text(json.dumps(report, indent=2) + "\n")
     progress("done", len(components) + 1, len(components) + 1)
     return dest
+
+
+def _open(source: Path | None, options: Options) -> Checkpoint:
+    if options.model_script:
+        return open_script(options.model_script, source)
+    assert source is not None  # required
+    return open_checkpoint(source, options.family, split=options.split, strict=options.strict)
 
 
 def export_component(
@@ -186,7 +206,7 @@ def _to_onnx(
 
 def _write_manifest(
     dest: Path,
-    source: Path,
+    source: Path | None,
     checkpoint: Checkpoint,
     packed: Sequence[PackedComponent],
     records: Mapping[str, Any],
@@ -195,7 +215,7 @@ def _write_manifest(
     """Write the manifest with the hashes of the package and of the checkpoint's files."""
     chosen = {key: value for key, value in asdict(options).items() if key != "force"}
     lineage: dict[str, object] = {
-        "source": {path.relative_to(source).as_posix(): package.sha256(path) for path in checkpoint.files},
+        "source": {_named(path, source): package.sha256(path) for path in checkpoint.files},
         "tools": {name: version(name) for name in TOOLS},
         "options": chosen,
         "unused_keys": sorted(checkpoint.unused),
@@ -207,6 +227,12 @@ def _write_manifest(
     if missing := manifest.named() - set(files):  # another process meddled with the directory
         raise EnvironmentFault(f"files vanished while the package was made: {', '.join(sorted(missing))}; export again")
     package.save(manifest, dest)
+
+
+def _named(path: Path, source: Path | None) -> str:
+    """Return a file's path inside the checkpoint, its name if it lies elsewhere."""
+    inside = source is not None and path.is_relative_to(source)
+    return path.relative_to(source).as_posix() if inside and source is not None else path.name
 
 
 def _require_space(checkpoint: Checkpoint, dest: Path) -> None:

@@ -33,6 +33,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "capture": (*FOUNDATION, "calibration", "golden"),
     "calibrate": (*FOUNDATION, "bench", "calibration", "capture", "runtime"),
     "original": ("errors",),
+    "scripted": ("errors", "golden", "package", "spec"),
     "language_model": ("errors", "package", "spec"),
     "baselines": (*FOUNDATION, "families", "language_model", "networks", "original", "runtime"),
     "memory": (),
@@ -52,6 +53,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "graphs",
         "families",
         "memory",
+        "scripted",
     ),  # export finds a family by name; see the test of the stop rule
     "bench": (
         *(*FOUNDATION, "golden", "intervals", "machine", "memory", "report", "runtime"),
@@ -92,7 +94,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 # Third-party module: the layers that may import it. Where it stands in `BEHIND_A_DOOR`, only inside a function.
-TORCH = ("pretrained", "seeded", "networks", "families", "graphs", "stages", "checkpoint", "baselines")
+TORCH = ("pretrained", "seeded", "networks", "families", "graphs", "stages", "checkpoint", "baselines", "scripted")
 ONNX = ("graphs", "stages", "baselines")
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
@@ -112,7 +114,8 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "openvino": ("runtime", "graphs", "stages", "judges", "roofline", "baselines",
                  "pretrained"),
     "numpy": ("golden", "runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report", "intervals",
-              "compare", "bench", "baselines", "quality", "page", "roofline", "calibration", "capture"),
+              "compare", "bench", "baselines", "quality", "page", "roofline", "calibration", "capture",
+              "scripted"),
     "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
                 "families", "runtime", "calibration"),
     "click": ("cli", "commands", "compare_command"),
