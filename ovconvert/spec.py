@@ -9,12 +9,14 @@ ROLES = ("frontend", "encoder", "step", "estimator", "vocoder")
 FLOAT_FORMATS = ("fp32", "fp16")
 INTEGER_FORMATS = ("int8", "int4")
 WEIGHT_FORMATS = FLOAT_FORMATS + INTEGER_FORMATS
+FULL_INT8 = "int8-full"  # activations too
+PRECISIONS = (*WEIGHT_FORMATS, FULL_INT8)
 # dB against PyTorch that a quantized component must reach where its family does not say; reports/notes/quantization.md has
-# the runs. "int8-full" is with quantized activations.
-QUANTIZED_FLOORS = {"int8": 18.0, "int4": 8.0, "int8-full": 6.0}
+# the runs.
+QUANTIZED_FLOORS = {"int8": 18.0, "int4": 8.0, FULL_INT8: 6.0}
 # dB against PyTorch for a component of which units were removed, at every precision: below it the graph is broken, above it
 # speech has to be judged; reports/notes/pruning.md has the runs.
-PRUNED_FLOORS = dict.fromkeys((*WEIGHT_FORMATS, "int8-full"), 3.0)
+PRUNED_FLOORS = dict.fromkeys(PRECISIONS, 3.0)
 
 
 @dataclass(frozen=True)

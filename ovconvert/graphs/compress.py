@@ -17,7 +17,7 @@ from ovconvert.graphs.layers import Layer, find_layers
 from ovconvert.graphs.save import number_names
 from ovconvert.options import option
 from ovconvert.package import LayerPrecision
-from ovconvert.spec import INTEGER_FORMATS
+from ovconvert.spec import FULL_INT8, INTEGER_FORMATS
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -78,11 +78,15 @@ INT4_ONLY = (
 )
 
 
-def problems(settings: Compression, *, with_data: bool) -> list[str]:
-    """Return what cannot be combined, all of it; `with_data` tells whether there are samples."""
+def problems(settings: Compression, *, with_data: bool, formats: Collection[str] = ()) -> list[str]:
+    """Return what cannot be combined, all of it; `with_data` tells whether there are samples.
+
+    `formats` are precisions that single components get, beside the format of the settings.
+    """
     given = [name for name in INT4_ONLY if getattr(settings, name) not in (None, False)]
     found = []
-    if settings.weight_format == "int8":
+    int4 = "int4" in (settings.weight_format, *formats)
+    if not int4:
         found += [
             f"{_flag(name)} needs --weight-format int4: INT8 takes every layer, one scale per channel" for name in given
         ]
@@ -91,11 +95,13 @@ def problems(settings: Compression, *, with_data: bool) -> list[str]:
         wanting.append("sensitivity_metric")
     if settings.quant_mode:
         wanting.append("quant_mode")
+    full = FULL_INT8 in formats
     if not with_data:
-        found += [f"{_flag(name)} needs --dataset, a directory that 'ovconvert calibrate' made" for name in wanting]
-    elif not wanting and settings.weight_format == "int8":
+        texts = [*map(_flag, wanting), *([FULL_INT8] if full else [])]
+        found += [f"{text} needs --dataset, a directory that 'ovconvert calibrate' made" for text in texts]
+    elif not wanting and not int4 and not full:
         found.append("--dataset has no use: INT8 weights need no data; it is for --quant-mode and --weight-format int4")
-    if settings.smooth_quant_alpha is not None and not settings.quant_mode:
+    if settings.smooth_quant_alpha is not None and not settings.quant_mode and not full:
         found.append("--smooth-quant-alpha needs --quant-mode: it is about activations")
     if settings.sensitivity_metric and settings.ratio in (None, 1.0):
         found.append("--sensitivity-metric needs a --ratio below 1: it chooses the layers that stay at INT8")

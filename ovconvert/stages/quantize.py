@@ -1,6 +1,7 @@
 """Make the weights of a package small: INT8 or INT4, with quantized activations where asked for.
 
-Reads an fp32 or fp16 package and writes another, in which every form of a component has the same weights. The layers that a
+Reads an fp32 or fp16 package and writes another, in which every form of a component has the same weights. --formats gives
+single components a precision of their own, also fp16, or fp32 where the source has it. The layers that a
 family names, those that predict the mel, stay in floating point, and so do filters too narrow to gain. What every layer
 got is in the manifest and in the rt_info of the IRs. The golden tensors go along: validate the result.
 """
@@ -29,7 +30,7 @@ from ovconvert.graphs.layers import Layer, find_layers, note_layers, weight_name
 from ovconvert.graphs.save import halve, save_ir, share_weights
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Graph, LayerPrecision, Manifest, PackedComponent
-from ovconvert.spec import FLOAT_FORMATS, QUANTIZED_FLOORS, Component
+from ovconvert.spec import FLOAT_FORMATS, FULL_INT8, PRECISIONS, QUANTIZED_FLOORS, Component
 from ovconvert.stages import lower
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Options(Compression):
         "Components to quantize, comma-separated; the others are copied. Default: all; with --quant-mode the activations of "
         "front end, encoders and estimator, and the weights of all.",
     )
+    formats: tuple[str, ...] = option(
+        (),
+        "Precisions of single components, comma-separated: NAME=FORMAT, as vocoder=fp32,decoder=int4; FORMAT is one of "
+        f"{', '.join(PRECISIONS)}, the last with INT8 activations.",
+    )
     keep: tuple[str, ...] = option(
         (), "More layers that stay in floating point: regular expressions of layer names, or COMPONENT:EXPRESSION."
     )
@@ -71,14 +77,16 @@ class Options(Compression):
 
 def requires(source: Path, options: Options) -> list[str]:
     """Return everything that is wrong with the options, and with the package for them."""
-    problems = compress.problems(options, with_data=options.dataset is not None)
-    if options.quantization_statistics_path and (options.weight_format != "int4" or not options.dataset or options.gptq):
+    formats, problems = _read_formats(options.formats)
+    problems += compress.problems(options, with_data=options.dataset is not None, formats=formats.values())
+    int4 = "int4" in (options.weight_format, *formats.values())
+    if options.quantization_statistics_path and (not int4 or not options.dataset or options.gptq):
         problems.append(
             "--quantization-statistics-path needs --weight-format int4 and --dataset, and no --gptq, which keeps none"
         )
     manifest = package.load(source)
     have = {packed.component.name: packed for packed in manifest.components}
-    strange = [name for name in options.components if name not in have]
+    strange = [name for name in dict.fromkeys((*options.components, *formats)) if name not in have]
     problems += [f"no component {name!r} in the package; have: {', '.join(have)}" for name in strange]
     chosen = _chosen(manifest, options)
     problems += [
@@ -86,14 +94,15 @@ def requires(source: Path, options: Options) -> list[str]:
         for packed in chosen
         if packed.weight_format not in FLOAT_FORMATS
     ]
+    problems += [
+        f"{name} has fp16 weights, and fp32 cannot be made of them: what was rounded is lost; leave it out, or start from a "
+        "package exported with --weight-format fp32"
+        for name, precision in formats.items()
+        if precision == "fp32" and name in have and have[name].weight_format == "fp16"
+    ]
     if options.dataset is not None:
         problems += _dataset_problems(options.dataset, manifest, chosen, options)
-    data_aware = [name for name in ("quant_mode", "awq", "scale_estimation", "gptq") if getattr(options, name)]
-    problems += [
-        f"{packed.component.name} has forms that are quantized one by one, without data: leave out {', '.join(data_aware)}"
-        for packed in chosen
-        if _apart(packed) and data_aware and (packed.component.name in options.components or data_aware != ["quant_mode"])
-    ]
+    problems += [problem for packed in chosen if _apart(packed) for problem in _data_problems(packed, options)]
     if not strange and not problems:
         problems += _pattern_problems(source, chosen, options.keep)
     return problems
@@ -110,13 +119,14 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     names = {packed.component.name for packed in _chosen(manifest, options)}
     taken = [name for name in manifest.files if not name.startswith(ONNX)]
     package.verify(source, only=taken)
-    dataset = None if options.dataset is None else Dataset.open(options.dataset, options)
+    dataset = None if options.dataset is None else Dataset.open(options.dataset)
     with package.whole(dest, force=options.force) as partial:
         packed, report = [], []
         for done, one in enumerate(manifest.components):
             progress(one.component.name, done, len(manifest.components) + 1)
             if one.component.name in names:
-                entry, cost = quantize_component(source, partial, one, manifest.files, options, dataset)
+                mine = asked_of(one.component, options)
+                entry, cost = quantize_component(source, partial, one, manifest.files, mine, dataset)
                 report.append(cost)
             else:
                 entry = one
@@ -134,22 +144,25 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
 
 @dataclass(frozen=True)
 class Dataset:
-    """A calibration set, and how many samples of a component are used of it."""
+    """A calibration set."""
 
     directory: Path
     manifest: calibration.Calibration
     digest: str
-    limit: int
 
     @classmethod
-    def open(cls, directory: Path, options: Options) -> Dataset:
+    def open(cls, directory: Path) -> Dataset:
         """Open the set at `directory`. Raises UsageError if there is none, IntegrityError if it is damaged."""
-        limit = options.num_samples or SAMPLES["activations" if options.quant_mode else "weights"]
-        return cls(directory, calibration.load(directory), package.sha256(directory / calibration.MANIFEST), limit)
+        return cls(directory, calibration.load(directory), package.sha256(directory / calibration.MANIFEST))
 
-    def samples(self, component: Component) -> list[dict[str, Any]]:
+    def chosen(self, component: Component, settings: Compression) -> tuple[calibration.Sample, ...]:
+        """Return the samples of a component, as many as the settings use."""
+        limit = settings.num_samples or SAMPLES["activations" if settings.quant_mode else "weights"]
+        return self.manifest.of(component.name)[:limit]
+
+    def samples(self, component: Component, settings: Compression) -> list[dict[str, Any]]:
         """Return the inputs of the component. Raises IntegrityError if a sample is missing or changed."""
-        return calibration.read(self.directory, self.manifest.of(component.name)[: self.limit], component)
+        return calibration.read(self.directory, self.chosen(component, settings), component)
 
 
 def quantize_component(
@@ -173,7 +186,8 @@ def quantize_component(
     else:
         graph = packed.graphs[next(form for form in PRIMARY if form in packed.graphs)]
         model = core.read_model(source / graph.xml, source / graph.bin)
-        samples = dataset.samples(packed.component) if dataset else None
+        heard = dataset is not None and options.weight_format not in FLOAT_FORMATS
+        samples = dataset.samples(packed.component, options) if dataset and heard else None
         where = _statistics((files[graph.xml], files[graph.bin]), packed.component, options, dataset)
         entry = quantize_model(model, dest, packed, options, samples, where and where / STATISTICS)
         if where is not None:
@@ -204,7 +218,8 @@ def quantize_model(
     A step comes with explicit cache: its other form is made from the quantized one, so that both have the same weights.
     """
     component = packed.component
-    if decides(component) and component.name not in getattr(options, "components", ()):
+    spared = decides(component) and component.name not in getattr(options, "components", ())
+    if spared or options.weight_format in FLOAT_FORMATS:
         return _entry(packed, "fp16", _lowered(model, dest, packed, "fp16"), (), "fp32")
     halve(model, weight_names(model))
     layers = find_layers(model)
@@ -243,19 +258,22 @@ def _quantize_forms(
 ) -> PackedComponent:
     """Quantize forms that do not follow from each other: the first decides, and the others give each layer the same."""
     first = next(form for form in FORMS_APART if form in models)
+    to_integers = options.weight_format not in FLOAT_FORMATS
     precisions: dict[str, LayerPrecision] = {}
     layers: tuple[Layer, ...] = ()
     for form in (first, *(form for form in models if form != first)):
         model, graph = models[form], packed.graphs[form]
-        halve(model, weight_names(model))
-        if form == first:
+        if to_integers:
+            halve(model, weight_names(model))
+        if to_integers and form == first:
             operations = _operations(kept(find_layers(model), packed.component, options))
             model = compress.compress_weights(model, options, operations)
             layers = find_layers(model)
             precisions = {layer.name: layer.precision for layer in layers}
-        else:
+        elif to_integers:
             model = compress.follow(model, precisions, options)
-        note_layers(model, find_layers(model))
+        if to_integers:
+            note_layers(model, find_layers(model))
         xml = dest / graph.xml
         save_ir(model, xml, weight_format=options.weight_format, runtime_options=lower.pinned(options.weight_format))
         if graph.bin != packed.graphs[first].bin:
@@ -287,9 +305,51 @@ def with_floors(component: Component) -> Component:
     return replace(component, floor_db={**QUANTIZED_FLOORS, **component.floor_db})
 
 
+def asked_of(component: Component, options: Options) -> Options:
+    """Return the options as they hold for one component: with the precision that --formats gives it, as if it were named."""
+    precision = _read_formats(options.formats)[0].get(component.name)
+    if precision is None:
+        return options
+    named = replace(options, components=(component.name,), quant_mode=None, weight_format=precision)
+    return replace(named, quant_mode="int8", weight_format="int8") if precision == FULL_INT8 else named
+
+
+def _read_formats(items: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the precision that each component is given, and what is wrong with `items`."""
+    found: dict[str, str] = {}
+    problems = []
+    for item in items:
+        name, _, precision = item.partition("=")
+        if not name or precision not in PRECISIONS:
+            problems.append(f"--formats {item!r}: write COMPONENT=FORMAT; formats: {', '.join(PRECISIONS)}")
+        elif name in found:
+            problems.append(f"--formats names {name!r} twice")
+        else:
+            found[name] = precision
+    return found, problems
+
+
 def _chosen(manifest: Manifest, options: Options) -> list[PackedComponent]:
-    """Return the components that are quantized."""
-    return [one for one in manifest.components if one.component.name in options.components or not options.components]
+    """Return the components that do not stay as they are."""
+    formats, _ = _read_formats(options.formats)
+    named = {*options.components, *formats} if options.components else {one.component.name for one in manifest.components}
+    stay = {
+        one.component.name
+        for one in manifest.components
+        if formats.get(one.component.name) == one.weight_format and one.weight_format in FLOAT_FORMATS
+    }
+    return [one for one in manifest.components if one.component.name in named - stay]
+
+
+def _data_problems(packed: PackedComponent, options: Options) -> list[str]:
+    """Return what wants data for a component whose forms are quantized one by one."""
+    mine = asked_of(packed.component, options)
+    data_aware = [name for name in ("quant_mode", "awq", "scale_estimation", "gptq") if getattr(mine, name)]
+    if mine.weight_format in FLOAT_FORMATS or (data_aware == ["quant_mode"] and not mine.components):
+        return []
+    name = packed.component.name
+    text = f"{name} has forms that are quantized one by one, without data: leave out {', '.join(data_aware)}"
+    return [text] if data_aware else []
 
 
 def _full(component: Component, options: Compression) -> bool:
@@ -355,10 +415,11 @@ def _dataset_problems(directory: Path, manifest: Manifest, chosen: Sequence[Pack
     if problems:
         return problems
     have = {sample.component for sample in dataset.samples}
+    named = [(packed.component, asked_of(packed.component, options)) for packed in chosen]
     asked = [
-        packed.component
-        for packed in chosen
-        if packed.component.name in options.components or (options.quant_mode and _full(packed.component, options))
+        component
+        for component, mine in named
+        if component.name in options.components or (mine.quant_mode and _full(component, mine))
     ]
     return [
         f"--dataset {directory} has no sample of {component.name}, which its texts did not use"
@@ -372,13 +433,14 @@ def _statistics(model: tuple[str, str], component: Component, options: Options, 
 
     Raises IntegrityError if what is there does not belong to them, or was changed.
     """
-    if options.quantization_statistics_path is None or dataset is None or not dataset.manifest.of(component.name):
+    place = options.quantization_statistics_path if options.weight_format == "int4" else None
+    if place is None or dataset is None or not dataset.manifest.of(component.name):
         return None
     settings = {name: getattr(options, name) for name in Compression.__dataclass_fields__}
-    samples = [sample.sha256 for sample in dataset.manifest.of(component.name)[: dataset.limit]]
+    samples = [sample.sha256 for sample in dataset.chosen(component, options)]
     key = {"model": model, "samples": samples, "settings": settings, "nncf": version("nncf")}
     digest = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
-    place = options.quantization_statistics_path / f"{component.name}-{digest[:16]}"
+    place /= f"{component.name}-{digest[:16]}"
     if place.exists():
         _require_own_statistics(place, digest)
     else:

@@ -78,6 +78,62 @@ def test_int8_is_small_and_the_rest_is_as_it_was(package_dir: Path, int8_dir: Pa
     }
 
 
+@pytest.fixture(scope="session")
+def mixed_dir(package_dir: Path) -> Path:
+    """Four components, each with a precision of its own; the rest in INT8."""
+    formats = ("length_regulator=fp32", "flow_estimator=fp16", "decoder=int4", "speech_embeddings=int8")
+    options = Options(components=("length_regulator", "text_embeddings"), formats=formats)
+    assert quantize.requires(package_dir, options) == []
+    return quantize.run(package_dir, package_dir.with_name("mixed"), options)
+
+
+def test_every_component_may_have_a_precision_of_its_own(package_dir: Path, mixed_dir: Path) -> None:
+    before, after = package.load(package_dir), package.load(mixed_dir)
+    assert package.verify(mixed_dir) == []
+    asked = {"flow_estimator": "fp16", "decoder": "int4", "speech_embeddings": "int8", "text_embeddings": "int8"}
+    for packed in after.components:
+        name = packed.component.name
+        assert packed.precision == asked.get(name, "fp32")
+        if name not in asked:
+            assert packed == before.packed(name)
+    half = weights(mixed_dir, after.packed("flow_estimator")) / weights(package_dir, before.packed("flow_estimator"))
+    assert 0.45 < half < 0.6
+    report = validate.run(mixed_dir, validate.Options(components=("decoder", "flow_estimator")))
+    assert not report.failed, [row.line() for row in report.failed]
+
+
+def test_a_component_is_the_same_whatever_the_others_are(package_dir: Path, mixed_dir: Path, int8_dir: Path) -> None:
+    alone = quantize.run(
+        package_dir, mixed_dir.with_name("alone"), Options(formats=("decoder=int4",), components=("decoder",))
+    )
+    name = next(iter(package.load(alone).packed("decoder").graphs.values())).bin
+    digests = [package.load(place).files[name] for place in (alone, mixed_dir, int8_dir)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_float32_is_not_made_of_float16(package_dir: Path, tmp_path: Path) -> None:
+    manifest = package.load(package_dir)
+    halved = tuple(dataclasses.replace(one, weight_format="fp16") for one in manifest.components)
+    package.save(dataclasses.replace(manifest, components=halved), tmp_path)
+    asked = Options(components=("decoder",), formats=("decoder=int8", "vocoder=fp32", "latent_projector=fp16"))
+    (problem,) = quantize.requires(tmp_path, asked)
+    assert problem.startswith("vocoder has fp16 weights, and fp32 cannot be made of them")
+    assert quantize.requires(package_dir, asked) == []
+
+
+def test_wrong_formats_are_told_at_once(package_dir: Path) -> None:
+    asked = Options(formats=("decoder", "vocoder=int2", "juggler=int8", "decoder=int8", "decoder=int4", "vocoder=int8-full"))
+    found = "\n".join(quantize.requires(package_dir, asked))
+    for said in (
+        "'decoder': write",
+        "'vocoder=int2': write",
+        "no component 'juggler'",
+        "names 'decoder' twice",
+        "--dataset",
+    ):
+        assert said in found
+
+
 def test_what_every_layer_got_is_in_the_manifest_and_in_the_ir(int8_dir: Path, package_dir: Path) -> None:
     packed = package.load(int8_dir).packed("decoder")
     assert packed.layers["mel_head"].words().endswith("kept")
@@ -175,6 +231,14 @@ def test_forms_that_do_not_follow_from_each_other_get_the_same(package_dir: Path
     assert len({bits for bits, _ in found["stateful"].values()}) == (2 if options.weight_format == "int8" else 3)
     assert len(list(tmp_path.glob("*.bin"))) == 1
     assert (tmp_path / entry.graphs["stateful"].bin).stat().st_size < 0.5 * weights(package_dir, packed)
+
+
+def test_forms_that_do_not_follow_from_each_other_become_float16(package_dir: Path, tmp_path: Path) -> None:
+    packed = package.load(package_dir).packed("decoder")
+    entry = quantize._quantize_forms(models(package_dir, packed), tmp_path, packed, Options(weight_format="fp16"))
+    assert (entry.precision, entry.layers, set(entry.graphs)) == ("fp16", {}, {"stateful", "with_past"})
+    assert len(list(tmp_path.glob("*.bin"))) == 1
+    assert (tmp_path / entry.graphs["stateful"].bin).stat().st_size < 0.6 * weights(package_dir, packed)
 
 
 @pytest.mark.slow

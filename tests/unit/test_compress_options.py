@@ -51,6 +51,15 @@ def test_each_problem_is_told(asked: Compression, said: str) -> None:
     assert said in "\n".join(problems(asked, with_data=True))
 
 
+def test_formats_of_single_components_count() -> None:
+    asked = Compression("int8", group_size=64, smooth_quant_alpha=0.5)
+    assert len(problems(asked, with_data=False)) == 2
+    assert problems(asked, with_data=True, formats=("int4", "int8-full")) == []
+    assert problems(asked, with_data=False, formats=("int4", "int8-full")) == [
+        "int8-full needs --dataset, a directory that 'ovconvert calibrate' made"
+    ]
+
+
 def test_the_plain_settings_are_fine() -> None:
     for asked in (Compression(), Compression("int4"), Compression("int4", sym=True, group_size=64, ratio=0.8, awq=True)):
         assert problems(asked, with_data=False) == []
