@@ -67,6 +67,11 @@ class Request:
     """
 
     voice: Path | None = option(None, "Reference recording of the voice to speak with (any format libsndfile reads).")
+    voice_text: str | None = option(
+        None,
+        "What is said in the reference recording, for models that continue it; without it, the text file beside the "
+        "recording (voice.wav: voice.txt).",
+    )
     emotion_voice: Path | None = option(None, "Recording whose emotion is taken; without it, the voice's own.")
     emotion_alpha: float = option(1.0, "Strength of the emotion, 0 to 1.")
     emotion_vector: tuple[float, ...] | None = option(
