@@ -16,17 +16,18 @@ class Window:
     count: int
 
 
-def windows(frames: int, size: int, reach: int) -> Iterator[Window]:
-    """Yield windows that together keep every one of `frames` once, in order, `size` of them at a time.
+def windows(frames: int, size: int, reach: int, kept: range | None = None) -> Iterator[Window]:
+    """Yield windows that together keep every one of the frames `kept` once, in order, `size` of them at a time.
 
-    Each computes up to `reach` frames more on both sides; the ends of the signal stay its ends. The last one keeps between
-    half and one and a half times `size`. A size of 0 is one window.
+    What is kept is all of `frames` unless a range of them is given. Each window computes up to `reach` frames more on both
+    sides; the ends of the signal stay its ends. The last one keeps between half and one and a half times `size`. A size of 0
+    is one window.
     """
     if min(frames, size, reach) < 0:
         raise ValueError(f"frames, size and reach must be at least 0, got {frames}, {size} and {reach}")
-    start = 0
-    while start < frames:
-        left = frames - start
+    start, stop = (0, frames) if kept is None else (kept.start, kept.stop)
+    while start < stop:
+        left = stop - start
         count = size if size and 2 * left > 3 * size else left
         begin, end = max(start - reach, 0), min(start + count + reach, frames)
         yield Window(begin, end, start - begin, count)

@@ -21,7 +21,8 @@ from ovconvert import package
 from ovconvert.errors import IntegrityError, UsageError
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.decode import Generation
-from ovconvert.runtime.programs.indextts2 import Program
+from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.programs.indextts2 import Program, synthesis
 from ovconvert.runtime.programs.indextts2.classifier import read_scores
 from ovconvert.runtime.programs.indextts2.emotions import EmotionMatrix, scaled
 from ovconvert.runtime.programs.indextts2.synthesis import Synthesis
@@ -213,6 +214,21 @@ def test_in_chunks_it_sounds_as_it_does_whole(model: Program, request_: Request)
     assert difference(left.samples, right.samples) <= 1e-5 * np.abs(left.samples).max()
     assert left.notes == right.notes
     assert right.first_audio_seconds < right.seconds
+
+
+def test_the_vocoder_hears_long_pieces_a_part_at_a_time(
+    model: Program, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    run = Engine.run
+    monkeypatch.setattr(Engine, "run", lambda engine, name, **inputs: ran.append(name) or run(engine, name, **inputs))
+    whole = model.speak(TEXT, request_)
+    assert ran.count("vocoder") == 1
+    ran.clear()
+    monkeypatch.setattr(synthesis, "VOICED_SECONDS", 0.1)
+    parts = model.speak(TEXT, request_)
+    assert ran.count("vocoder") > 2
+    assert difference(whole.samples, parts.samples) <= 1e-5 * np.abs(whole.samples).max()
 
 
 def test_a_package_that_does_not_say_how_far_its_vocoder_looks_is_voiced_whole(

@@ -44,6 +44,18 @@ def test_computed_in_windows_it_is_the_whole(frames: int, size: int, reach: int)
     np.testing.assert_allclose(in_windows(signal, reach, size, reach), expected, rtol=1e-12, atol=1e-12)
 
 
+def test_a_part_keeps_its_frames_and_sees_those_around_it() -> None:
+    found = list(windows(40, 5, 3, range(10, 21)))
+    assert found == [Window(7, 18, 3, 5), Window(12, 24, 3, 6)]
+    signal = np.random.default_rng(1).standard_normal(40)
+    pieces = [
+        smoothed(signal[w.begin : w.end], 3)[2 * w.skip : 2 * (w.skip + w.count)]
+        for piece in (range(10), range(10, 21), range(21, 40))
+        for w in windows(40, 5, 3, piece)
+    ]
+    np.testing.assert_allclose(np.concatenate(pieces), smoothed(signal, 3), rtol=1e-12, atol=1e-12)
+
+
 def test_with_less_around_it_is_not() -> None:
     signal = np.random.default_rng(1).standard_normal(40)
     assert np.abs(in_windows(signal, 3, 5, 2) - smoothed(signal, 3)).max() > 0.1

@@ -18,9 +18,10 @@ from ovconvert.runtime.request import Resolved
 from ovconvert.runtime.resize import nearest_index
 from ovconvert.runtime.solve import initial_noise, solve, sway_times
 from ovconvert.runtime.speech import Chunk
-from ovconvert.runtime.windows import Window, windows
+from ovconvert.runtime.windows import windows
 
 VOCODER = "vocoder"
+VOICED_SECONDS = 5.0  # at a time: of longer pieces no cache holds the activations, and they take the memory (notebook, 14)
 PLACEHOLDER = 1  # the id that stands for each prefix position in the history of the repetition penalty (section 11)
 SKIPPED = 1  # the decoding loop of the original goes from position 0 to position 2 (section 10.3)
 
@@ -72,16 +73,16 @@ class Synthesis:
         rate = self._engine.manifest.sample_rate
         silence = rate * request.silence_ms // 1000
         mel = self.spectrum(draft, voice, request, on_progress)
-        size = round(request.chunk_seconds * rate / self._settings["mel"]["hop_length"])
+        size = self._frames(request.chunk_seconds)
         # without frames there is one chunk all the same, for what is said of the segment
-        cuts = list(self._windows(mel.shape[2], size)) or [Window(0, 0, 0, 0)]
-        for window in cuts:
+        cuts = [range(cut.begin, cut.end) for cut in windows(mel.shape[2], size, 0)] or [range(0)]
+        for cut in cuts:
             yield Chunk(
-                samples=self._wave(mel, window),
+                samples=self._wave(mel, cut),
                 sample_rate=rate,
                 text=draft.segment.text,
                 tokens=len(draft.generation.codes),
-                silence=silence if window is cuts[-1] else 0,
+                silence=silence if cut is cuts[-1] else 0,
                 finished=draft.generation.finished,
                 segment=draft.number,
                 codes=draft.generation.codes,
@@ -90,7 +91,7 @@ class Synthesis:
     def render(self, draft: Draft, voice: Voice, request: Resolved) -> np.ndarray:
         """Return the audio (samples,) of a draft."""
         mel = self.spectrum(draft, voice, request, lambda *progress: None)
-        return self._wave(mel, Window(0, mel.shape[2], 0, mel.shape[2]))
+        return self._wave(mel, range(mel.shape[2]))
 
     def spectrum(self, draft: Draft, voice: Voice, request: Resolved, on_progress: Report) -> np.ndarray:
         """Return the mel (1, bands, frames) of a draft. It draws from the draft's generator, so a draft serves once."""
@@ -100,10 +101,15 @@ class Synthesis:
         condition = self._condition(self._content(draft), len(codes), request.speed)
         return self._solve(condition, voice, request, draft.rng, on_progress)
 
-    def _windows(self, frames: int, size: int) -> Iterator[Window]:
-        """Yield the windows in which so many frames are voiced, `size` at a time if the vocoder can be cut."""
-        reach = self._engine.manifest.packed(VOCODER).component.reach
-        return windows(frames, size if reach else 0, reach)
+    @property
+    def _reach(self) -> int:
+        """The frames on each side that the vocoder looks at; 0 if the package does not say."""
+        return self._engine.manifest.packed(VOCODER).component.reach
+
+    def _frames(self, seconds: float) -> int:
+        """Return the frames of mel in so many seconds of audio; 0 if the vocoder of the package cannot be cut."""
+        hops = self._engine.manifest.sample_rate / self._settings["mel"]["hop_length"]
+        return round(seconds * hops) if self._reach else 0
 
     def logits(
         self, segment: Segment, codes: np.ndarray, voice: Voice, emotion: np.ndarray, request: Resolved
@@ -121,14 +127,15 @@ class Synthesis:
             found.append(decoder(self._embed_next(np.array([[code]]), position, request), row)[0])
         return np.concatenate(found).astype(np.float32)
 
-    def _wave(self, mel: np.ndarray, window: Window) -> np.ndarray:
-        """Return the audio (samples,) that a window keeps of a mel (1, bands, frames)."""
-        if window.begin == window.end:
-            return np.zeros(0, np.float32)
-        seen = np.ascontiguousarray(mel[:, :, window.begin : window.end])
-        samples = self._engine.run(VOCODER, mel=seen)["waveform"].reshape(-1)
-        hop = len(samples) // seen.shape[2]
-        return samples[hop * window.skip : hop * (window.skip + window.count)]
+    def _wave(self, mel: np.ndarray, kept: range) -> np.ndarray:
+        """Return the audio (samples,) of the frames `kept` of a mel (1, bands, frames)."""
+        parts = [np.zeros(0, np.float32)]
+        for window in windows(mel.shape[2], self._frames(VOICED_SECONDS), self._reach, kept):
+            seen = np.ascontiguousarray(mel[:, :, window.begin : window.end])
+            samples = self._engine.run(VOCODER, mel=seen)["waveform"].reshape(-1)
+            hop = len(samples) // seen.shape[2]
+            parts.append(samples[hop * window.skip : hop * (window.skip + window.count)])
+        return np.concatenate(parts)
 
     def _prefix(self, segment: Segment, voice: Voice, emotion: np.ndarray) -> np.ndarray:
         """Return what the decoder reads before the first code, (1, positions, width)."""
