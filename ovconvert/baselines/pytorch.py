@@ -107,7 +107,7 @@ class TorchEngine:
         start = time.perf_counter()
         result = request.infer(inputs)
         self.seconds[name] += time.perf_counter() - start
-        return {output.get_any_name(): value for output, value in result.items()}
+        return {output.name: value for output, value in result.items()}
 
     def release(self, *names: str) -> None:
         """Give back the memory of components; the next use reads them again. With `as_published`, give back nothing."""

@@ -18,9 +18,9 @@ class Output:
 
     name: str
 
-    def get_any_name(self) -> str:
+    def get_names(self) -> set[str]:
         """Return the name."""
-        return self.name
+        return {self.name}
 
 
 class Request(Protocol):

@@ -15,7 +15,7 @@ from ovconvert.options import Progress, option, silent
 from ovconvert.package import PackedComponent
 from ovconvert.report import Measurement, Report, at_least
 from ovconvert.runtime.cache import FORMS, open_step
-from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.engine import Engine, named
 from ovconvert.spec import Port
 
 SNR = "SNR"
@@ -93,10 +93,10 @@ def _replay(engine: Engine, packed: PackedComponent, form: str, cases: golden.Ca
         crossed = dict(cache.cross_names()) if cache else {}
         offered = inputs | {past: expected[present] for past, present in crossed.items()}
         given = {port: value for port, value in offered.items() if port in wanted}
-        result = {output.get_any_name(): value for output, value in request.infer(given).items()}
+        result = named(packed.component, request.infer(given))
         place = (f"{name} ({form})", f"{case}: {_sizes(packed.component.all_inputs(), inputs)}")
         for port in packed.component.outputs:
-            if port.name in result:  # one half of a step with cross attention has none of them
+            if port.name in result or not crossed:  # one half of a step with cross attention has none of them
                 yield _row(*place, port.name, expected[port.name], result[port.name], floor)
         for said, names in (("present.*", dict(cache.names()) if cache else {}), ("present.*.encoder.*", crossed)):
             made = [present for present in names.values() if present in result]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ovconvert.errors import UsageError
-from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.engine import Engine, named
 from ovconvert.spec import CacheSpec, Component
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class _Step:
         start = time.perf_counter()
         result = (request or self._request).infer(inputs, share_inputs=True)
         self._engine.seconds[self._component.name] += time.perf_counter() - start
-        return {output.get_any_name(): value for output, value in result.items()}
+        return named(self._component, result)
 
     def _grow(self, inputs: dict[str, np.ndarray]) -> int:
         """Count the new positions, add the mask over all positions if it is wanted, and return the batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,22 @@ import numpy as np
 
 from ovconvert import memory, package
 from ovconvert.errors import IntegrityError, UsageError
+from ovconvert.spec import Component
 
 if TYPE_CHECKING:
     import openvino as ov
 
 ONE_STREAM = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+
+
+def named(component: Component, result: Mapping[ov.ConstOutput, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what a graph of `component` gave under the names of its outputs.
+
+    Compiling gives a tensor a second name where one operation is moved behind another, and which of them is called the
+    first depends on the alphabet.
+    """
+    declared = {port.name for port in component.all_outputs()}
+    return {name: value for output, value in result.items() for name in declared.intersection(output.get_names())}
 
 
 class Engine:
@@ -78,7 +90,7 @@ class Engine:
         start = time.perf_counter()
         result = self._requests[name].infer(inputs, share_inputs=True)
         self.seconds[name] += time.perf_counter() - start
-        return {output.get_any_name(): value for output, value in result.items()}
+        return named(self.manifest.packed(name).component, result)
 
     def release(self, *names: str) -> None:
         """Give back the memory of components; the next use compiles them again."""

@@ -59,8 +59,8 @@ class Clock:
 class Logits:
     """An output that knows its name."""
 
-    def get_any_name(self) -> str:
-        return "logits"
+    def get_names(self) -> set[str]:
+        return {"logits"}
 
 
 class FakeRequest:

@@ -1,0 +1,29 @@
+"""Names of outputs behind a compiler that moves operations."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from openvino import opset8 as ops
+
+from ovconvert.runtime.engine import named
+from ovconvert.spec import Component, Port
+
+COMPONENT = Component("toy", "vocoder", (Port("mel", "float32", (1, "frames", 2)),), (Port("f0", "float32", (1, "frames")),))
+
+
+def compiled() -> ov.CompiledModel:
+    """The size of the first of two bands. The selection is moved behind it, and keeps its name."""
+    mel = ops.parameter([1, -1, 2], np.float32, name="mel")
+    first = ops.gather(mel, ops.constant(0), ops.constant(2))
+    first.output(0).set_names({"/Gather_output_0"})
+    size = ops.absolute(first)
+    size.output(0).set_names({"f0"})
+    return ov.Core().compile_model(ov.Model([size], [mel], "toy"), "CPU")
+
+
+def test_an_output_answers_to_its_port_when_it_has_another_name_too() -> None:
+    mel = np.array([[[-1.0, 2.0], [3.0, 4.0]]], np.float32)
+    result = compiled()({"mel": mel})
+    assert {name: value.tolist() for name, value in named(COMPONENT, result).items()} == {"f0": [[1.0, 3.0]]}
+    assert [output.get_any_name() for output in result] == ["/Gather_output_0"]
