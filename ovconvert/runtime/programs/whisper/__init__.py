@@ -15,9 +15,9 @@ from ovconvert.runtime.audio import read_audio, resample
 from ovconvert.runtime.cache import Step, open_step
 from ovconvert.runtime.decode import Generation, Sampling, generate, softmax
 from ovconvert.runtime.engine import Engine
+from ovconvert.runtime.features import decade_mel
 from ovconvert.runtime.listening import ListenRequest, Passage, Transcript
 from ovconvert.runtime.programs.whisper.rules import TokenRules
-from ovconvert.runtime.programs.whisper.spectrum import log_mel
 from ovconvert.runtime.token_step import TokenStep
 from ovconvert.runtime.tokenizers import HFTokenizer
 
@@ -48,6 +48,12 @@ class Program:
         recording = resample(read_audio(audio, allow_silence=True), self.settings["sampling_rate"])
         return self.hear(recording.samples, request, on_progress)
 
+    def spectrum(self, samples: np.ndarray) -> np.ndarray:
+        """Return the log-mel (bands, frames) of `samples` (count,), as the checkpoint's front end makes it."""
+        return decade_mel(
+            samples, *(self.settings[name] for name in ("sampling_rate", "n_fft", "hop_length", "feature_size"))
+        )
+
     def hear(
         self, samples: np.ndarray, request: ListenRequest, on_progress: Callable[[str, int, int], None] = lambda *_: None
     ) -> Transcript:
@@ -62,7 +68,7 @@ class Program:
         if timestamps and self.settings["no_timestamps_token_id"] is None:
             raise UsageError("the package has no timestamp tokens, which long recordings need; give at most one window")
         padding = window if long else window - len(samples)
-        spectrum = log_mel(np.pad(samples, (0, padding)), self.settings)
+        spectrum = self.spectrum(np.pad(samples, (0, padding)))
         total = spectrum.shape[1] - (self._window if long else 0)
         language, passages, seek = None, list[Passage](), 0
         while seek < total:
