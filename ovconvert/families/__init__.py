@@ -44,6 +44,14 @@ class DropIn(Protocol):
         """Write the files of other runtimes into the package directory `dest`."""
 
 
+@runtime_checkable
+class BringsGraphs(Protocol):
+    """A checkpoint some of whose components are ONNX files already."""
+
+    def graph(self, component: str) -> Path | None:
+        """Return the ONNX file of a component, None for one that `build` makes."""
+
+
 class Module(Protocol):
     """What a family module offers."""
 

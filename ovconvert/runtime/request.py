@@ -72,6 +72,8 @@ class Request:
         "What is said in the reference recording, for models that continue it; without it, the text file beside the "
         "recording (voice.wav: voice.txt).",
     )
+    speaker: str | None = option(None, "Name of a speaker that the package stores, for models that have some.")
+    instruct_text: str | None = option(None, "How to speak, in words, for models that were trained to be told so.")
     emotion_voice: Path | None = option(None, "Recording whose emotion is taken; without it, the voice's own.")
     emotion_alpha: float = option(1.0, "Strength of the emotion, 0 to 1.")
     emotion_vector: tuple[float, ...] | None = option(

@@ -15,7 +15,7 @@ from ovconvert.runtime.request import Request, Resolved
 class Chunk:
     """Audio that follows on the chunk before it, float32 mono in [-1, 1]; `silence` samples of nothing belong behind it.
 
-    It is a segment of the text, or a part of one; what is said of the segment, the last part says as the first does.
+    It is a segment of the text, or a part of one. A part says of the segment what was known when it was made, the last all.
     """
 
     samples: np.ndarray

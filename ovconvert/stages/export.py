@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from ovconvert import golden, memory, package
 from ovconvert.errors import EnvironmentFault
-from ovconvert.families import AUTO, Checkpoint, DropIn, open_checkpoint
+from ovconvert.families import AUTO, BringsGraphs, Checkpoint, DropIn, open_checkpoint
 from ovconvert.graphs.compress import Compression
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest, PackedComponent
@@ -25,10 +26,14 @@ from ovconvert.stages import lower, quantize, simplify
 if TYPE_CHECKING:
     import openvino as ov
     import torch
+    from onnx.reference import ReferenceEvaluator
 
 TOOLS = ("ovconvert", "torch", "onnx", "onnxsim", "openvino", "nncf", "numpy")
 ONNX = "onnx"
 TRACED = "0"  # the golden case whose sizes the trace sees
+
+Arrays = dict[str, np.ndarray]
+Network = Callable[[Component, Mapping[str, np.ndarray]], Arrays]  # inputs of a component by port -> its outputs
 
 
 @dataclass(frozen=True)
@@ -102,15 +107,14 @@ def export_component(
     """Export one component into `dest`; return its entry in the manifest, its lineage, and what it cost."""
     memory.reset_peak()
     start = time.perf_counter()
-    module = checkpoint.build(component.name)
-    parameters = sum(parameter.numel() for parameter in module.parameters())
     path = dest / ONNX / f"{component.name}_model.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
-    cases = _record_golden(checkpoint, component, module, options.seed)
     record = f"{package.GOLDEN}/{component.name}.npz"
-    cases.save(dest / record)
-    simplified = _to_onnx(module, component, cases.inputs(TRACED), path)
-    del module
+    brought = checkpoint.graph(component.name) if isinstance(checkpoint, BringsGraphs) else None
+    if brought is None:
+        parameters, simplified = _from_module(checkpoint, component, dest / record, path, options.seed)
+    else:
+        parameters, simplified = _from_graph(brought, checkpoint, component, dest / record, path, options.seed)
     model = lower.convert(path)
     attentions = _count(model, "ScaledDotProductAttention")
     entry = _lower(model, dest, component, record, options.weight_format)
@@ -148,8 +152,39 @@ def _lower(model: ov.Model, dest: Path, component: Component, record: str, weigh
     return packed if component.cache else replace(packed, graphs={form: packed.graphs["plain"]})
 
 
-def _record_golden(checkpoint: Checkpoint, component: Component, module: torch.nn.Module, seed: int) -> golden.Cases:
-    """Run the PyTorch module at every size of its axes; return inputs and outputs."""
+def _from_module(
+    checkpoint: Checkpoint, component: Component, record: Path, path: Path, seed: int
+) -> tuple[int, simplify.Simplified]:
+    """Write the golden tensors of a PyTorch module to `record` and its ONNX to `path`; return its size and the graph."""
+    module = checkpoint.build(component.name)
+    cases = _record_golden(checkpoint, component, partial(_run, module), seed)
+    cases.save(record)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return parameters, _to_onnx(module, component, cases.inputs(TRACED), path)
+
+
+def _from_graph(
+    brought: Path, checkpoint: Checkpoint, component: Component, record: Path, path: Path, seed: int
+) -> tuple[int, simplify.Simplified]:
+    """Do the same for the ONNX file `brought`. Its golden tensors come from the interpreter that ONNX defines itself by."""
+    from onnx.external_data_helper import load_external_data_for_model
+    from onnx.reference import ReferenceEvaluator
+
+    from ovconvert.graphs.adopt import adopt
+    from ovconvert.graphs.weights import attach, detach
+
+    read = simplify.read_onnx(brought)
+    load_external_data_for_model(read, str(brought.parent))
+    model = adopt(read, component.inputs, component.outputs)
+    _record_golden(checkpoint, component, partial(_evaluate, ReferenceEvaluator(model)), seed).save(record)
+    weights = detach(model, brought.parent)
+    simplified = simplify.simplify(model)
+    attach(simplified.model, weights, path)
+    return sum(values.size for values in weights.values()), simplified
+
+
+def _record_golden(checkpoint: Checkpoint, component: Component, network: Network, seed: int) -> golden.Cases:
+    """Run the network at every size of its axes; return inputs and outputs."""
     cases = golden.Cases()
     for number, sizes in enumerate(golden.sizes(component, checkpoint.family.dims)):
         rng = np.random.default_rng([seed, number])
@@ -158,17 +193,22 @@ def _record_golden(checkpoint: Checkpoint, component: Component, module: torch.n
             port.name: rng.standard_normal(port.sized(sizes), dtype=np.float32)
             for port in (component.cache.inputs() if component.cache else ())
         }
-        outputs = _run(module, component, inputs)
+        outputs = network(component, inputs)
         cases.add(str(number), inputs, outputs)
     if component.cache is not None:
         chunks = golden.TRACE
         sizes = golden.sizes_of_trace(checkpoint.family.dims, sum(chunks))
         inputs = checkpoint.example(component.name, sizes, np.random.default_rng([seed, len(chunks)]))
-        cases.add("trace", inputs, _run_trace(module, component, inputs, chunks))
+        cases.add("trace", inputs, _run_trace(network, component, inputs, chunks))
     return cases
 
 
-def _run(module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _evaluate(evaluator: ReferenceEvaluator, component: Component, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    names = [port.name for port in component.outputs]
+    return dict(zip(names, map(np.asarray, evaluator.run(names, dict(inputs))), strict=True))
+
+
+def _run(module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray]) -> Arrays:
     import torch
 
     with torch.inference_mode():
@@ -177,16 +217,14 @@ def _run(module: torch.nn.Module, component: Component, inputs: Mapping[str, np.
     return {port.name: value.numpy() for port, value in zip(component.all_outputs(), values, strict=True)}
 
 
-def _run_trace(
-    module: torch.nn.Module, component: Component, inputs: Mapping[str, np.ndarray], chunks: Sequence[int]
-) -> dict[str, np.ndarray]:
+def _run_trace(network: Network, component: Component, inputs: Mapping[str, np.ndarray], chunks: Sequence[int]) -> Arrays:
     """Run a sequence chunk by chunk, each continuing the cache of the one before; return the outputs of all calls."""
     cache = component.cache
     assert cache is not None
     past = golden.empty_past(component, batch=1)
     calls = []
     for part in golden.chunked(component, inputs, chunks):
-        result = _run(module, component, {**part, **past})
+        result = network(component, {**part, **past})
         past = {name: result.pop(present) for name, present in cache.names()}
         calls.append({port.name: result[port.name] for port in component.outputs})
     return {f"{number}.{name}": value for number, call in enumerate(calls) for name, value in call.items()}

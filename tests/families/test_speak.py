@@ -381,6 +381,11 @@ def test_a_request_without_a_voice(model: Program) -> None:
         model.speak(TEXT, Request())
 
 
+def test_what_other_models_are_told_is_refused(model: Program, request_: Request) -> None:
+    with pytest.raises(UsageError, match="speaker and instruct_text given"):
+        model.speak(TEXT, replace(request_, speaker="anna", instruct_text="Slowly."))
+
+
 def test_every_wrong_value_of_a_request_is_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
         Request(speed=9.0, steps=0, emotion_vector=(1.0, 2.0), emotion_text="sad")

@@ -101,7 +101,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "safetensors": ("families", "checkpoint", "networks"),
     "yaml": ("families", "checkpoint"),
     "jinja2": ("families", "networks"),
-    "onnx": ONNX,
+    "onnx": (*ONNX, "families"),  # seeded stand-ins for what a checkpoint brings as ONNX files
     "onnxsim": ONNX,
     "onnxruntime": ("baselines", "quality"),
     "transformers": ("families", "pretrained", "baselines",),

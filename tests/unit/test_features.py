@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ovconvert.errors import UsageError
-from ovconvert.runtime.features import kaldi_fbank, log_mel, mel_basis, semantic_features, speaker_fbank
+from ovconvert.runtime.features import decade_mel, kaldi_fbank, log_mel, mel_basis, semantic_features, speaker_fbank
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "indextts2-tiny"
 MEL = {"sample_rate": 22050, "n_fft": 1024, "win_length": 1024, "hop_length": 256, "n_mels": 80}
@@ -71,3 +71,14 @@ def test_too_short_is_said() -> None:
         with pytest.raises(UsageError, match="record more"):
             call(np.ones(count, np.float32))
         call(np.ones(count + 1, np.float32))
+
+
+def test_what_a_recording_gives_a_token_model_is_the_originals() -> None:
+    golden = np.load(GOLDEN.with_name("cosyvoice-tiny") / "frontend.npz")
+    mel = {"sample_rate": 22050, "n_fft": 1024, "win_length": 1024, "hop_length": 256, "n_mels": 80, "fmax": 8000.0}
+    assert relative(log_mel(golden["wave22k"][0], **mel), golden["mel22k"]) < 1e-4
+    low = golden["wave16k"][0]
+    assert relative(decade_mel(low, 16000, 400, 160, 128), golden["whisper128"][0]) < 1e-4
+    assert relative(kaldi_fbank(low), golden["kaldi_fbank"]) < 1e-4
+    assert relative(speaker_fbank(low)[0], golden["kaldi_fbank_centred"]) < 1e-4
+    assert relative(decade_mel(low * np.float32(1.01), 16000, 400, 160, 128), golden["whisper128"][0]) > 1e-4

@@ -27,6 +27,8 @@ from ovconvert.runtime.programs.indextts2.voices import Voice, Voices
 from ovconvert.runtime.request import Request, Resolved
 from ovconvert.runtime.speech import Chunk, Speech
 
+FOREIGN = ("speaker", "instruct_text")
+
 Report = Callable[[str, int, int], None]
 
 
@@ -166,7 +168,13 @@ class Program:
         return Speech(samples, chunks[0].sample_rate, request, timings, first, notes, passed)
 
     def _resolved(self, request: Request) -> Resolved:
-        """Return the request with what it leaves open decided by the package, else by the original."""
+        """Return the request with what it leaves open decided by the package, else by the original.
+
+        Raises UsageError for what other models are told.
+        """
+        given = [name for name in FOREIGN if getattr(request, name) is not None]
+        if given:
+            raise UsageError(f"{' and '.join(given)} given: this model is told nothing of the kind; leave it out")
         return request.resolved(self._settings.get("generation", {}))
 
     def _prepare(self, text: str, request: Resolved) -> tuple[Synthesis, Voice, np.ndarray]:
