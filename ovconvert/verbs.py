@@ -93,7 +93,7 @@ VERBS = (
     Verb(
         "split",
         "ovconvert.stages.split",
-        "Cut an ONNX file into parts at named tensors.",
+        "Cut an ONNX file in two: an encoder and a step with a cache, or at named tensors.",
         reads="onnx",
         makes="parts",
         source=("source",),

@@ -69,7 +69,7 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
             attach(simplified.model, weights, Path(partial) / dest.name)
             progress("compare", 3, 4)
             if options.check:
-                compare(source, Path(partial) / dest.name, _shapes(options.input_shape))
+                compare(source, Path(partial) / dest.name, input_shapes(options.input_shape))
             for path in sorted(Path(partial).iterdir(), reverse=True):  # the weights first, the graph that reads them last
                 path.replace(dest.with_name(path.name))
     except OSError as error:
@@ -168,7 +168,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def input_shapes(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Read NAME:1x80x40 items. Raises UsageError for one that is not of that form."""
     shapes = {}
     for item in given:

@@ -187,9 +187,11 @@ def test_split_at_a_tensor_that_is_not_there(model: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "parts").exists()
 
 
-def test_split_needs_a_tensor_and_two_names(model: Path) -> None:
-    problems = split.requires(model, split.Options(first="same", second="same"))
+def test_split_needs_two_names_and_one_way_to_cut(model: Path, tmp_path: Path) -> None:
+    problems = split.requires(model, split.Options(first="same", second="same", at=("hidden",), cache=False))
     assert len(problems) == 2
+    with pytest.raises(ConversionError, match="no encoder found"):
+        split.run(model, tmp_path / "parts", split.Options())
 
 
 def test_a_cut_at_the_end_leaves_nothing(model: Path, tmp_path: Path) -> None:
