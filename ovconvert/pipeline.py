@@ -35,7 +35,7 @@ FINISHED = "step.json"
 KEY_DIGITS = 16
 DELIVERED = ("audio", "report")  # what makes of step output is also copied to the top of the output directory
 TIMING_ONLY = ("threads", "cache_dir", "timings")  # options that do not change what a step makes
-REPORTS = (".json", ".md")
+REPORTS = (".json", ".md", ".xml")
 
 Say = Callable[[str], None]
 

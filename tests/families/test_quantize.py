@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from ovconvert import calibrate, calibration, package
+from ovconvert.cli import cli
 from ovconvert.errors import IntegrityError
 from ovconvert.graphs.layers import find_layers, noted_layers
 from ovconvert.judges import validate
@@ -176,7 +178,10 @@ def test_wrong_scales_in_one_layer_fail_validation(int8_dir: Path, tmp_path: Pat
     wrong = (np.frombuffer(part, np.float16) * np.float16(4)).tobytes()
     path.write_bytes(data.replace(part, wrong))
     package.save(dataclasses.replace(manifest, files=package.seal(copy)), copy)
-    assert validate.run(copy, validate.Options(components=("decoder",))).failed
+    said = tmp_path / "said.xml"
+    result = CliRunner().invoke(cli, ["validate", str(copy), "--components", "decoder", "-r", str(said)])
+    assert result.exit_code == 5, result.output
+    assert "<failure" in said.read_text()
 
 
 @pytest.mark.slow

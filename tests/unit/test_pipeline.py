@@ -38,7 +38,7 @@ def test_a_second_run_reuses_all(garden: fakes.Garden, tmp_path: Path) -> None:
     read = recipe.parse(TEXT, tmp_path)
     assert reuses(TEXT, output) == [False, False, False]
     made = pipeline.run(read, output)
-    assert made == (output / "weigh.json", output / "weigh.md")
+    assert made == (output / "weigh.json", output / "weigh.md", output / "weigh.xml")
     assert from_json(made[0].read_bytes()).rows[0].passed
     assert reuses(TEXT, output) == [True, True, True]
     assert pipeline.run(read, output) == made
@@ -78,6 +78,7 @@ def test_a_judge_that_says_no_leaves_its_report(garden: fakes.Garden, tmp_path: 
     with pytest.raises(ParityError, match=r"trunk \[n=1\]: weight 5 kg, asked: 9"):
         pipeline.run(read, output)
     assert from_json((output / "weigh.json").read_bytes()).failed
+    assert "<failure" in (output / "weigh.xml").read_text()
     with pytest.raises(ParityError):  # it is asked again, not taken for finished
         pipeline.run(read, output)
     assert garden.calls.count("weigh") == 2
