@@ -31,7 +31,7 @@ STEP_KEYS = ("verb", "name", "source")
 RECIPE_KEYS = ("name", "step")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 # options about where things lie, which a recipe does not choose
-DELIVERY = ("force", "cache_dir", "quantization_statistics_path")
+DELIVERY = ("force", "cache_dir", "quantization_statistics_path", "work_dir")
 ACCEPTED_ERRORS = (ValueError, UsageError)
 
 

@@ -151,6 +151,16 @@ VERBS = (
         source=("package",),
     ),
     Verb(
+        "tune",
+        "ovconvert.judges.tune",
+        "Find the fastest precisions and settings that still pass.",
+        reads="package",
+        makes="report",
+        source=("package",),
+        needs=("nncf",),
+        fault=QualityError,
+    ),
+    Verb(
         "rehearse",
         "ovconvert.judges.rehearse",
         "Try on this machine whether `compare` tells a slowdown from none.",

@@ -57,7 +57,12 @@ class Alone:
 
 def subject_of(case: Alone) -> str:
     """Return what reports call a component that runs alone."""
-    return f"{case.name} alone"
+    return called(case.name)
+
+
+def called(component: str) -> str:
+    """Return what reports call the component of that name where it runs alone."""
+    return f"{component} alone"
 
 
 def used(watched: Watched, contexts: Sequence[int] = ()) -> list[Alone]:

@@ -50,6 +50,7 @@ class Plan:
     streams: tuple[int, ...] = ()  # utterances of the first subject at a time
     batch: tuple[int, ...] = ()  # rows of the components that take several
     brief: bool = False  # all but the first are warmed up with a short utterance
+    limits: bool = True  # also what the machine allows
 
 
 @dataclass
@@ -111,7 +112,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
         rounds = partial(
             take_turns, rounds=plan.rounds, seed=plan.seed, look_around=looker(partial(_pids, workers)), progress=progress
         )
-        machine_turn = {limits.MACHINE: limits.probe(threads)}
+        machine_turn = {limits.MACHINE: limits.probe(threads)} if plan.limits else {}
         turns = {
             subject.label: partial(_speak, workers[subject.label], subject, plan, subject.label in owners, findings)
             for subject in plan.subjects
@@ -127,7 +128,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
             alone: Rounds = rounds({**turns, **machine_turn}, what="components alone")
             findings.alone = alone.tables
             spells.append(("rounds of components", alone.spells))
-    problems = _count(plan, findings, cases)
+    problems = _count(plan, findings, cases) if plan.limits else []
     findings.disturbances = tuple(text for what, found in spells for text in complaints(found, machine.usable_cores, what))
     findings.notes = (*_notes(plan), *problems, *_gaps(findings))
     return findings

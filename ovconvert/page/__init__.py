@@ -45,6 +45,7 @@ def to_html(report: Report, audio: Mapping[str, bytes] | None = None) -> str:
         _section("Audio", "".join(_player(name, wav) for name, wav in (audio or {}).items())),
         _section("To hear", "".join(map(_exhibit, report.exhibits))),
         *(_section(summary.heading, _summary(summary)) for summary in report.summaries),
+        _section("Speed against quality", _drawn(plots.speed_and_loss, FRONT, report)),
         _section("Against others", _drawn(plots.ratios, RATIOS, report) + _table(ratios, with_subject=True)),
         _section("Against the machine", _drawn(plots.roofline, ROOFLINE, report) + _legend(points(report.rows))),
         _section("Where the time goes", _drawn(plots.shares, SHARES, report)),
@@ -76,6 +77,10 @@ def to_html(report: Report, audio: Mapping[str, bytes] | None = None) -> str:
 RATIOS = (
     "How many times better than others, measured in turns; the bar is the 95 % interval. Filled: the interval does not "
     "contain 1. At most thirty rows are drawn for each of the others; the table has all."
+)
+FRONT = (
+    "What the MOS proxy loses (less is higher up) over how many times as fast each point is. The line joins those to which "
+    "no other is better in both (Pareto front); a cross falls short of a floor."
 )
 ROOFLINE = (
     "What each component computes per second, against what the machine could at that many operations per byte (Williams, "

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ovconvert.page.front import front, marks
 from ovconvert.page.points import points, roof
 from ovconvert.page.times import compared, is_ratio
 from ovconvert.report import Measurement, figure
@@ -156,6 +157,26 @@ def ratios(rows: Sequence[Measurement]) -> str:
     return "\n".join(
         _forest(f"ratios{number}", other, shown[:MOST_RATIOS]) for number, (other, shown) in enumerate(found.items())
     )
+
+
+def speed_and_loss(rows: Sequence[Measurement]) -> str:
+    """Return the points of a tuning: loss of the MOS proxy over speed, the front as a line; crosses fall short."""
+    shown = marks(rows)
+    if not shown:
+        return ""
+    best = front(shown)
+    with _drawing("front", "Loss of the MOS proxy over speed", WIDTH, 4.2) as (figure_, svg):
+        axes = figure_.subplots()
+        axes.plot([mark.gain for mark in best], [mark.loss for mark in best], color=TEXT, linewidth=1)
+        for number, mark in enumerate(shown):
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(mark.gain, mark.loss, "o" if mark.passes else "X", color=colour, markersize=9)
+            axes.annotate(mark.name, (mark.gain, mark.loss), xytext=(7, 5), textcoords="offset points", fontsize=9)
+        axes.set(xlabel="times as fast as it was", ylabel="drop of the MOS proxy")
+        axes.invert_yaxis()
+        axes.margins(x=0.15, y=0.15)
+        axes.grid(True)
+    return svg()
 
 
 def _forest(name: str, other: str, shown: Sequence[tuple[str, Measurement]]) -> str:

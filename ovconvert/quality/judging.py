@@ -182,13 +182,21 @@ def prepare(
     return Reference(tuple(recorded), request, base, again, traces)
 
 
-def judge(reference: Reference, program: Program, panel: Panel, progress: Progress = silent) -> Judged:
-    """Return how a candidate compares with the reference.
+def judge(
+    reference: Reference,
+    program: Program,
+    panel: Panel,
+    progress: Progress = silent,
+    request: Request | None = None,
+) -> Judged:
+    """Return how a candidate compares with the reference; it speaks with the reference's settings, or with `request`.
+
+    The decoders are compared with the reference's settings.
 
     Raises UsageError if the panel is not the one that heard the reference, or the decoders are not of one model.
     """
     require_same_make_up(reference.base.make_up, panel.make_up, "the reference's figures", "the candidate's")
-    spoken = speak(program, reference.recorded, reference.request, progress)
+    spoken = speak(program, reference.recorded, request or reference.request, progress)
     sheet = panel.sheet(spoken, reference.recorded, progress, "listening to the candidate")
     agreements: list[Agreement] = []
     if reference.traces is not None:

@@ -68,14 +68,19 @@ def alone(sheet: Sheet, metrics: Sequence[Metric], weights: Sequence[float]) -> 
 
 def gates(judged: Judged, floors: Floors) -> Iterator[Measurement]:
     """Yield a row per floor that is asked: a loss within it, or within what chance alone does, passes."""
-    case = _case(len(judged.spoken))
+    yield from gates_of(judged.changes, judged.agreements, len(judged.spoken), floors)
+
+
+def gates_of(
+    changes: Sequence[Change], agreements: Sequence[Agreement], utterances: int, floors: Floors
+) -> Iterator[Measurement]:
+    """Yield what `gates` does, of what is left of a judgement that was written down."""
+    found = {change.metric: change for change in changes}
     for metric, most in ((mos.MOS, floors.mos_drop), (words.WER, floors.wer_rise)):
-        change = judged.change(metric)
-        if most is not None and change is not None:
-            yield _gate(change, most, case)
-    if floors.top1 is not None and judged.agreements:
-        estimate = _top1(judged.agreements)
-        yield at_least(GATE, case, "top-1 agreement", estimate.value, "%", floors.top1)
+        if most is not None and metric in found:
+            yield _gate(found[metric], most, _case(utterances))
+    if floors.top1 is not None and agreements:
+        yield at_least(GATE, _case(utterances), "top-1 agreement", _top1(agreements).value, "%", floors.top1)
 
 
 def worst_first(judged: Judged) -> list[int]:
