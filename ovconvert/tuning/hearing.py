@@ -32,7 +32,7 @@ class Heard:
 
     def loss(self, metric: Metric = mos.MOS) -> float:
         """Return by how much the mean of a metric became worse; not a number if it was not measured."""
-        return next((change.loss for change in self.changes if change.metric == metric), float("nan"))
+        return next((change.loss + 0.0 for change in self.changes if change.metric == metric), float("nan"))
 
     def top1(self) -> float:
         """Return in how many % of the choices the likeliest token is the same; not a number if there is no decoder."""

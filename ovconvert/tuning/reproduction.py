@@ -34,7 +34,7 @@ def recipe(
     lines = [
         f"# Chosen by 'ovconvert tune': {point.name}, {point.gain.value:.2f} times as fast as the package was, end to end,",
         f"# on {machine.processor}, {machine.usable_cores} cores.",
-        *(f"# - {verdict.text}" for verdict in verdicts),
+        *(f"# - {_said(verdict, point)}" for verdict in verdicts),
         f'name = "{NAME}"',
         "",
         "[[step]]",
@@ -53,6 +53,13 @@ def recipe(
         *_keys(_given(request, directory) | point.settings),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _said(verdict: Verdict, point: Point) -> str:
+    """Return why a component got its precision, or that another point won the race."""
+    precision = point.formats[verdict.component]
+    won = f"; but {point.name} won the race, in which it is {precision}" if precision != verdict.precision else ""
+    return verdict.text + won
 
 
 def _given(request: Request, directory: Path) -> dict[str, Any]:

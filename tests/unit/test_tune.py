@@ -211,6 +211,7 @@ def test_a_uniform_package_that_wins_the_race_is_chosen(made: Path, fake: Made, 
     assert found["gate", "times as fast as any uniform setting"].value == 1.0
     assert set(precisions(room / tune.PACKAGE).values()) <= {"int8", "fp16"}
     assert "won by another point: all int8" in report.summaries[1].text
+    assert "but all int8 won the race, in which it is int8" in (room / tune.RECIPE).read_text()
 
 
 def tuned(made: Path, room: Path, *more: str) -> Result:
