@@ -55,9 +55,9 @@ ADDITIONS = (
     Variant("+ cache in f16", runtime_options={KV_CACHE_PRECISION: "f16"}, exact=False),
     Variant("+ latents of the steps", request={"latents": "step", "positions": "contiguous"}, exact=False),
     Variant("+ one beam", request={"num_beams": 1}, exact=False),
-    Variant("+ 8 solver steps, dpm++, sway -1", request={"solver": "dpm++", "steps": 8, "sway": -1.0}, exact=False),
+    Variant("+ 5 solver steps, dpm++, sway -1", request={"solver": "dpm++", "steps": 5, "sway": -1.0}, exact=False),
     Variant("+ prompt of 5 s", request={"prompt_seconds": 5.0}, exact=False),
-    Variant("+ guidance in three quarters of the time", request={"guidance_interval": (0.0, 0.75)}, exact=False),
+    Variant("+ guidance up to t = 0.6", request={"guidance_interval": (0.0, 0.6)}, exact=False),
 )
 """What is added, one after the other, from the plain form to the full set."""
 

@@ -22,9 +22,9 @@ PROFILES: dict[str, dict[str, Any]] = {
         "latents": "step",
         "positions": "contiguous",
         "solver": "dpm++",
-        "steps": 8,
+        "steps": 5,
         "sway": -1.0,
-        "guidance_interval": (0.0, 0.75),
+        "guidance_interval": (0.0, 0.6),
         "prompt_seconds": 5.0,
     },
 }
