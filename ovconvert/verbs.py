@@ -143,6 +143,14 @@ VERBS = (
         fault=QualityError,
     ),
     Verb(
+        "blame",
+        "ovconvert.judges.blame",
+        "Find the component, and the layers, that a package loses quality by.",
+        reads="package",
+        makes="report",
+        source=("package",),
+    ),
+    Verb(
         "benchmark",
         "ovconvert.judges.benchmark",
         "Measure a package, in turns with others.",

@@ -59,25 +59,34 @@ def find_layers(model: ov.Model) -> tuple[Layer, ...]:
         sources = {node.input_value(number).get_node().get_name() for number in range(node.get_input_size())}
         if node.get_type_name() != "ShapeOf" and (node.get_type_name() in ("Parameter", "ReadValue") or sources & live):
             live.add(node.get_name())
-        for place in READERS.get(node.get_type_name(), ()):
-            weight = _weight(node.input_value(place).get_node())
-            if weight is None or weight.constant.get_element_type().get_type_name() not in BITS:
-                continue
-            key = weight.constant.get_name()
-            if key in found:
-                found[key] = replace(found[key], operations=(*found[key].operations, node.get_friendly_name()))
-                break
-            shape = tuple(node.input_value(place).get_partial_shape().to_shape())
-            found[key] = Layer(
-                _name(node, weight.constant),
-                (node.get_friendly_name(),),
-                node.get_type_name(),
-                math.prod(shape) // max(1, _channels(node, place, shape)),
-                node.get_name() not in live and node.output(0).get_partial_shape().is_static,
-                _precision(weight, shape, node.input_value(1 - place).get_node()),
-            )
-            break
+        place = weight_place(node)
+        if place is None:
+            continue
+        weight = _weight(node.input_value(place).get_node())
+        assert weight is not None  # that is what the place was chosen for
+        key = weight.constant.get_name()
+        if key in found:
+            found[key] = replace(found[key], operations=(*found[key].operations, node.get_friendly_name()))
+            continue
+        shape = tuple(node.input_value(place).get_partial_shape().to_shape())
+        found[key] = Layer(
+            _name(node, weight.constant),
+            (node.get_friendly_name(),),
+            node.get_type_name(),
+            math.prod(shape) // max(1, _channels(node, place, shape)),
+            node.get_name() not in live and node.output(0).get_partial_shape().is_static,
+            _precision(weight, shape, node.input_value(1 - place).get_node()),
+        )
     return tuple(_unique(found.values()))
+
+
+def weight_place(node: Any) -> int | None:
+    """Return which input of an operation is the weight of its layer, None if none is."""
+    for place in READERS.get(node.get_type_name(), ()):
+        weight = _weight(node.input_value(place).get_node())
+        if weight is not None and weight.constant.get_element_type().get_type_name() in BITS:
+            return place
+    return None
 
 
 def weight_names(model: ov.Model) -> frozenset[str]:

@@ -66,9 +66,13 @@ class Sheet:
 
 
 class Panel:
-    """The instruments that are installed, opened once. `missing` says of every other one what it needs."""
+    """The instruments that are installed, opened once. `missing` says of every other one what it needs.
 
-    def __init__(self, chosen: Sequence[Instrument]) -> None:
+    With `excuse`, what failed in the reference's own take of an utterance is no failure of anybody's there.
+    """
+
+    def __init__(self, chosen: Sequence[Instrument], *, excuse: bool = False) -> None:
+        self._excuse = excuse
         present = [one for one in chosen if not one.missing()]
         self._listeners: list[tuple[Instrument, Listen]] = [(one, one.open()) for one in present]
         self.missing = tuple(
@@ -102,8 +106,13 @@ class Panel:
             }
             for one, other in zip(spoken, recorded, strict=True)
         ]
-        failed = [_failures(one, expected_of(other)) for one, other in zip(spoken, recorded, strict=True)]
+        failed = [self._failures(one, other) for one, other in zip(spoken, recorded, strict=True)]
         return self._sheet(pairs, failed, progress, what)
+
+    def _failures(self, spoken: Spoken, recorded: Recorded) -> tuple[Failure, ...]:
+        excused = failures_of_reference(recorded) if self._excuse else ()
+        known = {failure.name for failure in excused}
+        return tuple(failure for failure in _failures(spoken, expected_of(recorded)) if failure.name not in known)
 
     def sheet_alone(self, spoken: Sequence[Spoken], progress: Progress = silent, what: str = "listening") -> Sheet:
         """Return what the panel hears in utterances that are held against nothing: the single-sided metrics."""
@@ -233,6 +242,11 @@ def require_same_make_up(first: dict[str, str], second: dict[str, str], one: str
     ]
     if problems:
         raise UsageError(listing("numbers of different make-up cannot be compared; measure both anew:", problems))
+
+
+def failures_of_reference(recorded: Recorded) -> tuple[Failure, ...]:
+    """Return what failed in the take of the reference that candidates are compared with."""
+    return _failures(recorded.takes[JUDGED], expected_of(recorded))
 
 
 def expected_of(recorded: Recorded) -> Expected:

@@ -88,8 +88,8 @@ def test_the_first_difference_counts_over_segments() -> None:
 class Toy:
     """A program whose speech is a tone with a little noise of its seed, and whose codes are the letters."""
 
-    def __init__(self, hiss: float = 0.0, silent: int | None = None, doubt: float = 0.0) -> None:
-        self.hiss, self.silent, self.doubt = hiss, silent, doubt
+    def __init__(self, hiss: float = 0.0, silent: int | None = None, doubt: float = 0.0, endless: bool = False) -> None:
+        self.hiss, self.silent, self.doubt, self.endless = hiss, silent, doubt, endless
         self.spoken = 0
 
     def stream(self, text: str, request: Request) -> Iterator[Chunk]:
@@ -98,7 +98,7 @@ class Toy:
         samples = self.render(text, codes, request)
         if self.spoken - 1 == self.silent:
             samples = samples * 0
-        yield Chunk(samples, RATE, text, len(codes), 0, True, codes)
+        yield Chunk(samples, RATE, text, len(codes), 0, not self.endless, codes)
 
     def render(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
         time = np.arange(800 * len(codes)) / RATE
@@ -166,6 +166,19 @@ def test_a_failed_utterance_counts_as_the_worst_and_is_the_first_to_hear(prompts
     assert overall.value == pytest.approx((3 * 5 + 1) / 4)
     assert next(row for row in found.rows if row.subject == "failures").value == 1
     assert found.exhibits[0].heading.startswith("a third text") and "silence" in found.exhibits[0].text
+
+
+def test_what_failed_in_the_reference_is_excused_where_that_is_asked_for(prompts: tuple[Prompt, ...]) -> None:
+    def lost(candidate: Toy, *, excuse: bool) -> float:
+        panel = Panel((LIGHT,), excuse=excuse)
+        change = judge(prepare(Toy(endless=True), prompts[:1], Request(), panel), candidate, panel).change(mos.MOS)
+        assert change is not None
+        return change.loss
+
+    assert lost(Toy(hiss=0.001, endless=True), excuse=False) == 0.0  # both are the worst
+    assert 0.1 < lost(Toy(hiss=0.001, endless=True), excuse=True) < 3.9
+    assert lost(Toy(endless=True), excuse=True) == 0.0
+    assert lost(Toy(silent=0), excuse=True) == 4.0  # a failure that the reference has not
 
 
 def test_another_panel_is_refused(prompts: tuple[Prompt, ...]) -> None:
