@@ -59,6 +59,8 @@ def requires(package_dir: Path, options: Options) -> list[str]:
         problems.append(f"language model {options.language_model}: no such file")
     if options.min_top1 is not None and not (options.reference and options.teacher_forced):
         problems.append("--min-top1 needs --reference and --teacher-forced")
+    if options.min_top1 is not None and not _decodes(manifest):
+        problems.append("--min-top1 is of decoders, and the package has none")
     problems += _reference_problems(manifest, options)
     try:
         prompts_of(package_dir, options)
@@ -92,7 +94,7 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
             prompts,
             request,
             panel,
-            teacher_forced=options.teacher_forced,
+            teacher_forced=options.teacher_forced and _decodes(package.load(package_dir)),
             progress=progress,
         )
         judged = judge(reference, candidate, panel, progress)
@@ -120,9 +122,15 @@ def _reference_problems(manifest: package.Manifest, options: Options) -> list[st
     if not (place / package.MANIFEST).is_file():
         return [] if find_spec("torch") else [f"reference {place} is no package, and a checkpoint needs torch"]
     theirs = package.load(place)
-    if options.teacher_forced and (theirs.family, theirs.variant) != (manifest.family, manifest.variant):
+    other = (theirs.family, theirs.variant) != (manifest.family, manifest.variant)
+    if other and options.teacher_forced and _decodes(manifest):
         return [f"reference {place} is another model ({theirs.family} {theirs.variant}): add --no-teacher-forced"]
     return []
+
+
+def _decodes(manifest: package.Manifest) -> bool:
+    """Tell whether a model chooses tokens one by one, so that two of them can be compared token by token."""
+    return any(packed.component.role == "step" for packed in manifest.components)
 
 
 def _report(
