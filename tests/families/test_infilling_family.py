@@ -14,7 +14,7 @@ import pytest
 from ovconvert import families, package
 from ovconvert.errors import ConversionError, UsageError
 from ovconvert.families.f5tts import synthetic
-from ovconvert.judges import validate
+from ovconvert.judges import quality, validate
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.programs.f5tts import FADE_SECONDS, Program
 from ovconvert.runtime.programs.f5tts.voices import read_voice
@@ -166,6 +166,24 @@ def test_int8_validates_and_speaks(checkpoint: Path, tmp_path: Path) -> None:
     samples = open_package(small).speak(TEXT, asked(checkpoint)).samples
     assert np.isfinite(samples).all()
     assert 0 < apart(samples, open_package(checkpoint.with_name("package")).speak(TEXT, asked(checkpoint)).samples) < 1
+
+
+def test_token_by_token_nothing_can_be_asked_of_a_model_without_tokens(checkpoint: Path) -> None:
+    place = checkpoint.with_name("package")
+    options = quality.Options(reference=place, voices=(checkpoint / "voices",), min_top1=99.0)
+    assert quality.requires(place, options) == ["--min-top1 is of decoders, and the package has none"]
+
+
+@pytest.mark.slow
+def test_a_package_beside_itself_sounds_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    place, texts = checkpoint.with_name("package"), tmp_path / "texts.txt"
+    texts.write_text("Good morning to all. Good night to you.\n")
+    settings = {"texts": texts, "voices": (checkpoint / "voices",), "steps": 2, "segment_by": "sentence"}
+    report = quality.run(place, quality.Options(reference=place, **settings))
+    given = [row for row in report.rows if row.subject == "same codes"]
+    assert report.failed == () and given
+    assert all("change +0 (+0 to +0)" in row.detail for row in given)
+    assert not [row for row in report.rows if row.subject == "decoder"]
 
 
 @pytest.fixture

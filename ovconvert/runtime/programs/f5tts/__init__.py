@@ -76,6 +76,13 @@ class Program:
 
         return chunks()
 
+    def render(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
+        """Return the audio (samples,) of a text of one piece: there are no codes to give, but the seed gives the same noise.
+
+        Raises UsageError as `stream` does.
+        """
+        return np.concatenate([chunk.samples for chunk in self.stream(text, request)])
+
     def speak(
         self,
         text: str,
