@@ -57,7 +57,9 @@ def settings() -> list[dict[str, Any]]:
     found += [base | {"guidance_interval": (start, 1.0)} for start in (0.1, 0.25)]
     found += [base | {"prompt_seconds": seconds} for seconds in (0.5, 1.0, 2.0)]
     few = {"solver": "dpm++", "sway": -1.0}
-    found += [few | {"steps": steps, "guidance_interval": (0.0, end)} for steps in (8, 6, 5) for end in (0.25, 0.4, 0.6, 0.75)]
+    found += [
+        few | {"steps": steps, "guidance_interval": (0.0, end)} for steps in (8, 6, 5) for end in (0.25, 0.4, 0.6, 0.75)
+    ]
     return found
 
 
