@@ -46,6 +46,7 @@ def texts(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_damaged_layer_is_named(package_dir: Path, checkpoint: Path, texts: Path, tmp_path: Path) -> None:
     layer = layer_names(package_dir, GUILTY)[-1]
     worse = damage(package_dir, tmp_path / "worse", GUILTY, layer)
