@@ -17,7 +17,7 @@ from ovconvert.bench.watch import Call, Watched
 from ovconvert.golden import NEW, TOTAL
 from ovconvert.package import Graph, Manifest, PackedComponent
 from ovconvert.runtime.cache import open_step
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import PROFILES, Request
 from ovconvert.runtime.speech import Speech
 from ovconvert.spec import CacheSpec, Component, Port
 
@@ -263,6 +263,7 @@ def test_an_ablation_adds_to_what_was_there() -> None:
     assert [variant.name for variant in variants] == [addition.name for addition in ADDITIONS]
     assert variants[-1].form == "stateful"
     assert variants[-1].request == {key: value for addition in ADDITIONS for key, value in addition.request.items()}
+    assert variants[-1].request == PROFILES["fast"]  # the full set is the named one
     exact = [variant.exact for variant in variants]
     assert exact == sorted(exact, reverse=True)  # once the algorithm has changed it stays changed
     for variant in variants:
