@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from demo_voice import activation, vocoder
@@ -46,6 +47,21 @@ def test_gradients_are_those_of_the_network(generator: vocoder.Generator, monkey
     monkeypatch.setattr(activation, "_library", lambda: None)
     for found, wanted in zip(fast, gradients(), strict=True):
         assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+def flushes_denormals() -> bool:
+    return not (np.full(64, 1e-40, np.float32) * np.float32(1)).any()
+
+
+def test_the_compiled_activation_leaves_the_arithmetic_of_the_process_alone() -> None:
+    if activation._library() is None:
+        pytest.skip("no C compiler")
+    assert not flushes_denormals()  # OpenVINO takes small integers for denormals, and makes wrong shapes of them
+    torch.set_flush_denormal(True)
+    try:
+        assert flushes_denormals()
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_pulses_may_lie_elsewhere_but_not_look_otherwise() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 SOURCE = Path(__file__).with_name("activation.c")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")  # not for linking: there, -ffast-math flushes denormals for all
 
 
 def activate(activation: nn.Module, x: Tensor) -> Tensor:
@@ -63,8 +63,9 @@ def _library() -> ctypes.CDLL | None:
     if shutil.which("cc") is None:
         return None
     with tempfile.TemporaryDirectory() as directory:
-        built = Path(directory) / "activation.so"
-        subprocess.run(["cc", *FLAGS, "-o", str(built), str(SOURCE), "-lm"], check=True)
+        made, built = Path(directory) / "activation.o", Path(directory) / "activation.so"
+        subprocess.run(["cc", *FLAGS, "-c", "-o", str(made), str(SOURCE)], check=True)
+        subprocess.run(["cc", "-shared", "-o", str(built), str(made), "-lm"], check=True)
         library = ctypes.CDLL(str(built))
     tensor, size = ctypes.c_void_p, ctypes.c_long
     library.forward.argtypes = [tensor] * 5 + [size] * 3 + [tensor]
