@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ovconvert import package
 from ovconvert.errors import UsageError
@@ -24,7 +25,7 @@ from ovconvert.quality.opening import open_program, open_reference
 from ovconvert.quality.rows import Floors
 from ovconvert.quality.speaking import Prompt, speak_alone
 from ovconvert.report import Exhibit, Measurement, Report
-from ovconvert.runtime.request import Request
+from ovconvert.runtime.request import DECIDED, PROFILES, Request
 
 JUDGE = "quality"
 
@@ -34,6 +35,12 @@ class Options(Request):
     """A request, what is spoken, what it is judged beside, and what is asked."""
 
     reference: Path | None = option(None, "Package or checkpoint to judge beside; without it, only what needs none.")
+    reference_profile: str | None = option(
+        None,
+        "The reference speaks with this profile and without the settings given for the package (default: both alike). Then "
+        "the MOS proxy is asked between seeds.",
+        choices=tuple(PROFILES),
+    )
     texts: Path | None = option(None, "File with the texts to speak, UTF-8, one a line (default: the shipped ones).")
     voices: tuple[Path, ...] = option((), "Recordings of voices, files or folders, comma-separated; texts take turns.")
     utterances: int | None = option(None, "Speak only the first so many texts.")
@@ -59,6 +66,8 @@ def requires(package_dir: Path, options: Options) -> list[str]:
         problems.append(f"language model {options.language_model}: no such file")
     if options.min_top1 is not None and not (options.reference and options.teacher_forced):
         problems.append("--min-top1 needs --reference and --teacher-forced")
+    if options.reference_profile is not None and options.reference is None:
+        problems.append("--reference-profile needs --reference")
     if options.min_top1 is not None and not _decodes(manifest):
         problems.append("--min-top1 is of decoders, and the package has none")
     problems += _reference_problems(manifest, options)
@@ -92,15 +101,17 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         reference = prepare(
             open_reference(options.reference, package_dir, options.threads),
             prompts,
-            request,
+            _of_reference(request, options.reference_profile),
             panel,
             teacher_forced=options.teacher_forced and _decodes(package.load(package_dir)),
             progress=progress,
         )
-        judged = judge(reference, candidate, panel, progress)
+        judged = judge(reference, candidate, panel, progress, request)
         floors = Floors(options.max_mos_drop, options.max_wer_rise, options.min_top1)
         found = list(rows.compared(reference, judged, panel, floors))
         heard = rows.exhibits(reference, judged, options.examples)
+        if not judged.paired:
+            notes.append("the reference speaks with other settings, so the MOS proxy is asked between seeds")
         if words.WER.name not in panel.make_up and options.max_wer_rise is not None:
             notes.append("the word error rate was not measured, so its floor was not asked")
     return _report(package_dir, options, panel, found, notes, heard)
@@ -111,6 +122,14 @@ def prompts_of(package_dir: Path, options: Options) -> tuple[Prompt, ...]:
     lines = texts.of_file(options.texts) if options.texts else texts.shipped()
     held = [path for path in (package_dir / package.ASSETS).rglob("*") if path.suffix.lower() in texts.RECORDINGS]
     return texts.prompts(lines[: options.utterances], texts.recordings(options.voices or sorted(held)))
+
+
+def _of_reference(request: Request, profile: str | None) -> Request:
+    """Return what the reference is asked: a profile by itself, or what the package is asked."""
+    if profile is None:
+        return request
+    left_open: dict[str, Any] = dict.fromkeys(DECIDED)
+    return dataclasses.replace(request, profile=profile, **left_open)
 
 
 def _reference_problems(manifest: package.Manifest, options: Options) -> list[str]:

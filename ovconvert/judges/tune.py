@@ -163,7 +163,7 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
 
 def _rows(found: Outcome, floors: Floors) -> Iterator[Measurement]:
     """Yield the gates of what was chosen, or else of what comes nearest, then every point, setting and component."""
-    best = found.chosen or min(found.points, key=lambda one: (one.heard.failed, one.heard.loss()))
+    best = found.chosen or min(found.points, key=lambda one: (one.heard.failed, one.heard.drop()))
     yield from (dataclasses.replace(row, case=f"{best.name}, {row.case}") for row in best.heard.gates(floors))
     uniform = found.fastest_uniform()
     if found.chosen is not None and uniform is not None:
@@ -192,7 +192,7 @@ def _point(point: Point, floors: Floors) -> Iterator[Measurement]:
     yield Measurement(name, "all texts", GAIN, gain.value, "x", low=gain.low, high=gain.high, better="higher")
     yield Measurement(name, "all texts", "RTF", point.pace, "s/s", samples=point.rtf, better="lower")
     detail = f"{SHORT}: {missed}" if missed else ""
-    yield Measurement(name, case, LOSS, heard.loss(), "MOS", detail=detail, better="lower")
+    yield Measurement(name, case, LOSS, heard.drop(), "MOS", detail=detail, better="lower")
     for metric, value, unit, better in (
         (f"{words.WER.name}, rise", heard.loss(words.WER), words.WER.unit, "lower"),
         ("top-1 agreement", heard.top1(), "%", "higher"),
@@ -213,18 +213,18 @@ def _trial(subject: str, name: str, trial: Trial, of: str) -> Iterator[Measureme
     if trial.heard is not None:
         detail = f"{trial.heard.failed} of {trial.heard.utterances} failed, with all that was chosen before"
         metric = f"{mos.MOS.name}, drop"
-        yield Measurement(subject, name, metric, trial.heard.loss(), "MOS", detail=detail, better="lower")
+        yield Measurement(subject, name, metric, trial.heard.drop(), "MOS", detail=detail, better="lower")
 
 
 def _chosen(found: Outcome) -> Summary:
     """Return the table of all points, the chosen one and the Pareto front marked."""
-    shown = (Mark(one.name, one.gain.value, one.heard.loss(), one.passes) for one in found.points)
+    shown = (Mark(one.name, one.gain.value, one.heard.drop(), one.passes) for one in found.points)
     best = {mark.name for mark in front(shown)}
     lines = []
     for point in sorted(found.points, key=lambda one: one.pace):
         state = "chosen" if point is found.chosen else "passes" if point.passes else SHORT
         state += ", on the front" if point.name in best else ""
-        loss, rise, top1 = point.heard.loss(), point.heard.loss(words.WER), point.heard.top1()
+        loss, rise, top1 = point.heard.drop(), point.heard.loss(words.WER), point.heard.top1()
         figures = (figure(point.gain.value), figure(point.pace), f"{loss:.3f}", _shown(rise), _shown(top1))
         lines.append((point.name, *figures, f"{point.size / 1e6:.1f}", state))
     headings = ("point", "times as fast", "RTF", "MOS proxy drop", "WER rise", "top-1, %", "MB", "verdict")
@@ -251,7 +251,7 @@ def _settings(found: Outcome) -> Summary:
         (
             trial.name,
             figure(trial.gain.value),
-            _shown(trial.heard.loss()) if trial.heard else "not heard",
+            _shown(trial.heard.drop()) if trial.heard else "not heard",
             "taken" if trial.taken else "-",
         )
         for trial in found.settings

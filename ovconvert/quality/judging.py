@@ -157,12 +157,15 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What a candidate did beside the reference."""
+    """What a candidate did beside the reference. `paired` tells whether both spoke with the same settings, so that the same
+    codes and noise should have given the same audio.
+    """
 
     spoken: tuple[Spoken, ...]
     sheet: Sheet
     changes: tuple[Change, ...]
     agreements: tuple[Agreement, ...] = field(default=())
+    paired: bool = True
 
     def change(self, metric: Metric) -> Change | None:
         """Return what became of a metric, None if it was not measured."""
@@ -212,7 +215,8 @@ def judge(
         agreements = forced.teacher_forced(
             reference.traces, program, reference.recorded, spoken, reference.request, progress
         )
-    return Judged(tuple(spoken), sheet, changes(reference, sheet, panel), tuple(agreements))
+    paired = request in (None, reference.request)
+    return Judged(tuple(spoken), sheet, changes(reference, sheet, panel), tuple(agreements), paired)
 
 
 def changes(reference: Reference, sheet: Sheet, panel: Panel) -> tuple[Change, ...]:

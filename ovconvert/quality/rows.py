@@ -67,8 +67,13 @@ def alone(sheet: Sheet, metrics: Sequence[Metric], weights: Sequence[float]) -> 
 
 
 def gates(judged: Judged, floors: Floors) -> Iterator[Measurement]:
-    """Yield a row per floor that is asked: a loss within it, or within what chance alone does, passes."""
-    yield from gates_of(judged.changes, judged.agreements, len(judged.spoken), floors)
+    """Yield a row per floor that is asked: a loss within it, or within what chance alone does, passes.
+
+    The MOS proxy of the same codes and noise is asked of a candidate with the reference's settings. With others it may sound
+    otherwise, and the proxy between seeds is asked alone.
+    """
+    asked = tuple(change for change in judged.changes if judged.paired or change.metric != mos.MOS)
+    yield from gates_of(asked, judged.agreements, len(judged.spoken), floors)
 
 
 def gates_of(
@@ -76,7 +81,7 @@ def gates_of(
 ) -> Iterator[Measurement]:
     """Yield what `gates` does, of what is left of a judgement that was written down."""
     found = {change.metric: change for change in changes}
-    for metric, most in ((mos.MOS, floors.mos_drop), (words.WER, floors.wer_rise)):
+    for metric, most in ((mos.MOS, floors.mos_drop), (mos.MOS_APART, floors.mos_drop), (words.WER, floors.wer_rise)):
         if most is not None and metric in found:
             yield _gate(found[metric], most, _case(utterances))
     if floors.top1 is not None and agreements:

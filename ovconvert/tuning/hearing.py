@@ -18,7 +18,8 @@ from ovconvert.quality.verdicts import Change
 from ovconvert.report import Measurement
 from ovconvert.runtime.request import Request
 
-WRITTEN = (mos.MOS, words.WER)
+PROXIES = (mos.MOS, mos.MOS_APART)
+WRITTEN = (*PROXIES, words.WER)
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,14 @@ class Heard:
     changes: tuple[Change, ...]
     agreements: tuple[Agreement, ...]
 
-    def loss(self, metric: Metric = mos.MOS) -> float:
+    def loss(self, metric: Metric) -> float:
         """Return by how much the mean of a metric became worse; not a number if it was not measured."""
         return next((change.loss + 0.0 for change in self.changes if change.metric == metric), float("nan"))
+
+    def drop(self) -> float:
+        """Return the larger loss of the MOS proxy, paired or between seeds; not a number if neither was measured."""
+        losses = [change.loss + 0.0 for change in self.changes if change.metric in PROXIES]
+        return max(losses, default=float("nan"))
 
     def top1(self) -> float:
         """Return in how many % of the choices the likeliest token is the same; not a number if there is no decoder."""
@@ -60,7 +66,12 @@ def make_up(language_model: Path | None) -> dict[str, str]:
 
 
 class Listener:
-    """Hears candidates beside one reference, which speaks when it is first needed."""
+    """Hears candidates beside one reference, which speaks when it is first needed.
+
+    A candidate with the reference's settings has to sound as the reference does. One with other settings is held against the
+    reference's other seeds; and where its package is another too, the reference also speaks with those settings, so that
+    what the package does to them is heard as closely as without them.
+    """
 
     def __init__(
         self,
@@ -75,24 +86,32 @@ class Listener:
     ) -> None:
         self._place, self._source, self._prompts, self._request = reference, source, prompts, request
         self._language_model, self._teacher_forced, self._threads = language_model, teacher_forced, threads
-        self._ready: tuple[Panel, Reference] | None = None
+        self._ready: dict[Request, tuple[Panel, Reference]] = {}
 
     def hear(self, place: Path, request: Request, progress: Progress = silent) -> Heard:
         """Return what is heard of the package at `place` that speaks with `request`. Raises as its program does."""
-        if self._ready is None:
+        panel, reference = self._reference(self._request, progress)
+        program = open_program(place, self._threads)
+        judged = judge(reference, program, panel, progress, request)
+        changes = {change.metric: change for change in judged.changes if change.metric in WRITTEN}
+        if not judged.paired:
+            changes.pop(mos.MOS, None)
+            if place != self._place:
+                panel, reference = self._reference(request, progress)
+                paired = judge(reference, program, panel, progress).change(mos.MOS)
+                changes |= {paired.metric: paired} if paired else {}
+        failed = sum(map(bool, judged.sheet.failures))
+        return Heard(len(judged.spoken), failed, tuple(changes.values()), judged.agreements)
+
+    def _reference(self, request: Request, progress: Progress) -> tuple[Panel, Reference]:
+        """Return the reference that speaks with `request`; with other settings than its own, for the paired proxy alone."""
+        if request not in self._ready:
+            own = request == self._request
             # what is not asked about is not measured: the voice, the pitch
-            chosen = [one for one in instruments(self._language_model) if set(one.metrics) & set(WRITTEN)]
-            panel = Panel(chosen)
+            wanted = set(WRITTEN) if own else {mos.MOS}
+            panel = Panel([one for one in instruments(self._language_model) if set(one.metrics) & wanted])
             program = open_reference(self._place, self._source, self._threads)
-            reference = prepare(
-                program, self._prompts, self._request, panel, teacher_forced=self._teacher_forced, progress=progress
-            )
-            self._ready = panel, reference
-        panel, reference = self._ready
-        judged = judge(reference, open_program(place, self._threads), panel, progress, request)
-        return Heard(
-            len(judged.spoken),
-            sum(map(bool, judged.sheet.failures)),
-            tuple(change for change in judged.changes if change.metric in WRITTEN),
-            judged.agreements,
-        )
+            forced = own and self._teacher_forced
+            reference = prepare(program, self._prompts, request, panel, teacher_forced=forced, progress=progress)
+            self._ready[request] = panel, reference
+        return self._ready[request]

@@ -146,7 +146,7 @@ def _refusal(trial: Trial, floors: Floors) -> str:
 
 
 def _heard(heard: Heard) -> str:
-    return f"MOS proxy drop {heard.loss():.3f} with all before it"
+    return f"MOS proxy drop {heard.drop():.3f} with all before it"
 
 
 def _figures(offer: Offer, now: Offer) -> str:

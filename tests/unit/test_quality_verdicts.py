@@ -26,6 +26,8 @@ from ovconvert.quality.verdicts import BETTER, SAME, UNCLEAR, WORSE
 from ovconvert.report import Report
 from ovconvert.runtime.request import Request
 from ovconvert.runtime.speech import Chunk
+from ovconvert.tuning import hearing
+from ovconvert.tuning.hearing import Listener
 from ovconvert.verbs import BY_NAME
 
 SCORE = Metric("score", "MOS", "higher", 1.0, 0.05)
@@ -88,8 +90,15 @@ def test_the_first_difference_counts_over_segments() -> None:
 class Toy:
     """A program whose speech is a tone with a little noise of its seed, and whose codes are the letters."""
 
-    def __init__(self, hiss: float = 0.0, silent: int | None = None, doubt: float = 0.0, endless: bool = False) -> None:
-        self.hiss, self.silent, self.doubt, self.endless = hiss, silent, doubt, endless
+    def __init__(
+        self,
+        hiss: float = 0.0,
+        silent: int | None = None,
+        doubt: float = 0.0,
+        endless: bool = False,
+        breath: float = 0.002,
+    ) -> None:
+        self.hiss, self.silent, self.doubt, self.endless, self.breath = hiss, silent, doubt, endless, breath
         self.spoken = 0
 
     def stream(self, text: str, request: Request) -> Iterator[Chunk]:
@@ -104,10 +113,10 @@ class Toy:
         time = np.arange(800 * len(codes)) / RATE
         pitch = 110 + 4 * np.repeat(codes, 800)
         tone = sum(np.sin(k * 2 * np.pi * np.cumsum(pitch) / RATE) / k for k in range(1, 9))
-        own = np.random.default_rng(request.seed).standard_normal(len(time))
+        own = np.random.default_rng([request.seed, request.steps or 0]).standard_normal(len(time))
         other = np.random.default_rng(99).standard_normal(len(time))
         envelope = 1 - np.abs(2 * np.linspace(0, 1, len(time)) - 1)
-        return (0.1 * envelope * tone + 0.002 * own + self.hiss * other).astype(np.float32)
+        return (0.1 * envelope * tone + self.breath * own + self.hiss * other).astype(np.float32)
 
     def logits(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
         found = np.eye(32)[np.append(codes, 0)] * 4
@@ -120,6 +129,7 @@ LIGHT = replace(
     open=lambda: lambda take, against: (mos.pooled(mos.parts(against.samples, take.samples)),),
     made_of=lambda: "spectrum, envelope, tempo",
 )
+LIGHT_APART = replace(LIGHT, metrics=mos.INSTRUMENT_APART.metrics, held=mos.INSTRUMENT_APART.held)
 PANEL = Panel((LIGHT, cepstral.INSTRUMENT, duration.INSTRUMENT))
 FLOORS = Floors(mos_drop=0.1, top1=99.0)
 
@@ -158,6 +168,42 @@ def test_the_damaged_fails_with_the_exit_code_of_quality(prompts: tuple[Prompt, 
     with pytest.raises(QualityError) as error:
         gate(BY_NAME["quality"], found)
     assert error.value.exit_code == 6
+
+
+def asked(prompts: tuple[Prompt, ...], candidate: Toy, request: Request) -> dict[str, bool]:
+    panel = Panel((LIGHT, LIGHT_APART))
+    reference = prepare(Toy(breath=0.01), prompts, Request(), panel)
+    found = rows.gates(judge(reference, candidate, panel, request=request), FLOORS)
+    return {row.metric: bool(row.passed) for row in found}
+
+
+def test_other_settings_may_sound_otherwise_but_not_worse(prompts: tuple[Prompt, ...]) -> None:
+    paired, apart, top1 = "MOS proxy, drop", "MOS proxy, seeds apart, drop", "top-1 agreement"
+    assert asked(prompts, Toy(breath=0.01), Request()) == {paired: True, apart: True, top1: True}
+    assert asked(prompts, Toy(breath=0.01), Request(seed=5)) == {apart: True, top1: True}
+    assert asked(prompts, Toy(breath=0.01), Request(steps=9)) == {apart: True, top1: True}
+    assert asked(prompts, Toy(breath=0.05), Request(steps=9)) == {apart: False, top1: True}
+    assert asked(prompts, Toy(breath=0.05), Request())[paired] is False
+
+
+def test_another_package_with_other_settings_is_also_heard_beside_the_reference_with_them(
+    prompts: tuple[Prompt, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spoken = {"own": Toy(breath=0.01), "same": Toy(breath=0.01), "hissing": Toy(breath=0.01, hiss=0.006)}
+    monkeypatch.setattr(hearing, "open_program", lambda place, threads: spoken[place.name])
+    monkeypatch.setattr(hearing, "open_reference", lambda place, source, threads: spoken[place.name])
+    monkeypatch.setattr(hearing, "instruments", lambda language_model: (LIGHT, LIGHT_APART))
+    listener = Listener(tmp_path / "own", tmp_path / "own", prompts, Request(), teacher_forced=False)
+
+    def heard(place: str, request: Request) -> tuple[set[Metric], bool]:
+        found = listener.hear(tmp_path / place, request)
+        return {change.metric for change in found.changes}, found.passes(FLOORS)
+
+    assert heard("own", Request()) == ({mos.MOS, mos.MOS_APART}, True)
+    assert heard("own", Request(steps=9)) == ({mos.MOS_APART}, True)
+    assert heard("same", Request(steps=9)) == ({mos.MOS, mos.MOS_APART}, True)
+    found = listener.hear(tmp_path / "hissing", Request(steps=9))
+    assert not found.passes(FLOORS) and found.drop() == found.loss(mos.MOS) > 0.1
 
 
 def test_a_failed_utterance_counts_as_the_worst_and_is_the_first_to_hear(prompts: tuple[Prompt, ...]) -> None:
