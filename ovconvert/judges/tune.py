@@ -18,6 +18,7 @@ from pathlib import Path
 from ovconvert import calibration, package
 from ovconvert.bench.texts import Text, of_file, shipped
 from ovconvert.errors import OvconvertError, UsageError
+from ovconvert.intervals import Estimate
 from ovconvert.machine import Machine, describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import sha256
@@ -25,7 +26,7 @@ from ovconvert.page.front import GAIN, LOSS, SHORT, Mark, front
 from ovconvert.quality import mos, texts, words
 from ovconvert.quality.rows import GATE, Floors
 from ovconvert.quality.speaking import Prompt
-from ovconvert.report import Measurement, Report, Summary, at_least, figure, write_whole
+from ovconvert.report import Measurement, Report, Summary, figure, write_whole
 from ovconvert.runtime.request import Request
 from ovconvert.spec import FLOAT_FORMATS, PRECISIONS
 from ovconvert.tuning.hearing import Listener, make_up
@@ -165,11 +166,7 @@ def _rows(found: Outcome, floors: Floors) -> Iterator[Measurement]:
     """Yield the gates of what was chosen, or else of what comes nearest, then every point, setting and component."""
     best = found.chosen or min(found.points, key=lambda one: (one.heard.failed, one.heard.drop()))
     yield from (dataclasses.replace(row, case=f"{best.name}, {row.case}") for row in best.heard.gates(floors))
-    uniform = found.fastest_uniform()
-    if found.chosen is not None and uniform is not None:
-        pace = uniform.pace / found.chosen.pace
-        detail = f"the fastest that passes: {uniform.name}"
-        yield at_least(GATE, found.chosen.name, "times as fast as any uniform setting", pace, "x", 1.0, detail)
+    yield from _beside_uniform(found)
     for point in found.points:
         yield from _point(point, floors)
     for trial in found.settings:
@@ -182,6 +179,34 @@ def _rows(found: Outcome, floors: Floors) -> Iterator[Measurement]:
             yield Measurement(verdict.component, case, "one call", value, "ms", samples=samples, better="lower")
         for trial in verdict.trials:
             yield from _trial(verdict.component, trial.name, trial, "a call alone")
+
+
+def _beside_uniform(found: Outcome) -> Iterator[Measurement]:
+    """Yield the gate of speed: it fails only where the race shows a uniform package that passes to be faster."""
+    uniform, chosen = found.fastest_uniform(), found.chosen
+    if chosen is None or uniform is None:
+        return
+    pace = chosen.against(uniform)
+    told = "it is that one" if chosen is uniform else _told(pace)
+    yield Measurement(
+        GATE,
+        chosen.name,
+        "times as fast as any uniform setting",
+        pace.value,
+        "x",
+        1.0,
+        pace.value >= 1.0 or pace.high >= 1.0,
+        f"the fastest that passes: {uniform.name}; {told}",
+        pace.low,
+        pace.high,
+        better="higher",
+    )
+
+
+def _told(pace: Estimate) -> str:
+    if pace.low > 1:
+        return "faster"
+    return "cannot tell: noise decides" if pace.high >= 1 else "slower"
 
 
 def _point(point: Point, floors: Floors) -> Iterator[Measurement]:
@@ -221,7 +246,7 @@ def _chosen(found: Outcome) -> Summary:
     shown = (Mark(one.name, one.gain.value, one.heard.drop(), one.passes) for one in found.points)
     best = {mark.name for mark in front(shown)}
     lines = []
-    for point in sorted(found.points, key=lambda one: one.pace):
+    for point in sorted(found.points, key=lambda one: -one.gain.value):
         state = "chosen" if point is found.chosen else "passes" if point.passes else SHORT
         state += ", on the front" if point.name in best else ""
         loss, rise, top1 = point.heard.drop(), point.heard.loss(words.WER), point.heard.top1()
@@ -231,6 +256,8 @@ def _chosen(found: Outcome) -> Summary:
     settings = found.chosen.settings if found.chosen else {}
     said = ", ".join(f"{key} = {value}" for key, value in settings.items()) or "those of the package"
     text = f"Settings of the chosen point: {said}." if found.chosen else "No point passes."
+    if alike := found.not_told_apart():
+        text += f" Cannot tell which is faster, it or {', '.join(one.name for one in alike)}: noise decides; add --rounds."
     return Summary("Speed and quality of the points", text, headings, tuple(lines))
 
 

@@ -32,8 +32,8 @@ def recipe(
     """Return the text of a recipe that lies in `directory`: `quantize` as `asked`, `validate`, and `said` (text, voice)."""
     text, voice = said
     lines = [
-        f"# Chosen by 'ovconvert tune': {point.name}, {point.gain.value:.2f} times as fast as the package was, end to end,",
-        f"# on {machine.processor}, {machine.usable_cores} cores.",
+        f"# Chosen by 'ovconvert tune': {point.name}, {point.gain.value:.2f} times as fast as the package was, end to end",
+        f"# ({point.gain.low:.2f} to {point.gain.high:.2f}), on {machine.processor}, {machine.usable_cores} cores.",
         *(f"# - {_said(verdict, point)}" for verdict in verdicts),
         f'name = "{NAME}"',
         "",

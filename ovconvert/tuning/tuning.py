@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 
+from ovconvert import intervals
 from ovconvert.bench.texts import Text
 from ovconvert.intervals import Estimate
 from ovconvert.options import Progress
@@ -55,10 +56,14 @@ class Point:
         """Return the median of the seconds of work per second of audio."""
         return median(self.rtf)
 
+    def against(self, other: Point) -> Estimate:
+        """Return how many times as fast the point is as another of its race, round by round."""
+        return intervals.ratio(self.rtf, other.rtf, paired=True)
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tuning found; `chosen` is None if nothing passes."""
+    """What a tuning found; `chosen` is the point that passes and won the last race, None if nothing passes."""
 
     points: tuple[Point, ...]
     chosen: Point | None
@@ -70,7 +75,21 @@ class Outcome:
 
     def fastest_uniform(self) -> Point | None:
         """Return the fastest point that passes and gives all components one precision, None if there is none."""
-        return min((one for one in self.points if one.passes and one.uniform), key=lambda one: one.pace, default=None)
+        return fastest([one for one in self.points if one.uniform])
+
+    def not_told_apart(self) -> tuple[Point, ...]:
+        """Return the points that pass and that noise may have kept from being chosen."""
+        rest = [one for one in self.points if one.passes and one is not self.chosen]
+        return tuple(one for one in rest if self.chosen is not None and self.chosen.against(one).low <= 1)
+
+
+def fastest(points: Sequence[Point]) -> Point | None:
+    """Return the point that passes and gained most over the source, each round by itself; of equals one that is mixed.
+
+    The rounds of a race share their noise, so that the medians of two points say less than their ratios do.
+    """
+    passing = [one for one in points if one.passes]
+    return max(passing, key=lambda one: (one.gain.value, not one.uniform), default=None)
 
 
 @dataclass
@@ -110,9 +129,8 @@ class Tuning:
         self._left = len(points)
         last = self._race("points", points, False)
         scored = tuple(self._score(name, formats, settings, last, uniform) for name, formats, settings in points)
-        chosen = min((one for one in scored if one.passes), key=lambda one: (one.pace, one.uniform), default=None)
         notes = (f"{self.store.reused} figures were reused, {self.store.made} measured",)
-        return Outcome(scored, chosen, verdicts, trials, found, tuple(self._disturbances), notes)
+        return Outcome(scored, fastest(scored), verdicts, trials, found, tuple(self._disturbances), notes)
 
     def _first(self, uniform: Mapping[str, dict[str, str]]) -> list[tuple[str, dict[str, str]]]:
         """Return the precisions with the source's in front: at its sizes the components run alone."""

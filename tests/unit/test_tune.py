@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 from ovconvert import package, recipe
 from ovconvert.cli import cli
 from ovconvert.graphs.save import save_ir
-from ovconvert.intervals import Estimate
+from ovconvert.intervals import Estimate, ratio
 from ovconvert.judges import tune
 from ovconvert.judges.tune import Options
 from ovconvert.package import Graph, Manifest, PackedComponent
@@ -40,6 +40,7 @@ from ovconvert.tuning.packages import Shelf
 from ovconvert.tuning.search import settings_of
 from ovconvert.tuning.speed import Race, Runner
 from ovconvert.tuning.store import Store
+from ovconvert.tuning.tuning import Outcome, Point, fastest
 
 FLOORS_DB = {"fp32": 60.0, "fp16": 40.0}
 MILLISECONDS = {
@@ -91,11 +92,12 @@ def kept(made: Path) -> Path:
 
 
 class Made:
-    """Makes up what a race and a listener find. `mixing` slows whatever is not uniform; `lost` is added to every loss."""
+    """Makes up what a race and a listener find. `mixing` slows whatever is not uniform, and `noise` makes its rounds
+    differ; `lost` is added to every loss."""
 
     def __init__(self) -> None:
         self.races = self.judgements = 0
-        self.mixing, self.lost, self.stop_at = 1.0, 0.0, math.inf
+        self.mixing, self.lost, self.stop_at, self.noise = 1.0, 0.0, math.inf, 0.0
 
     def race(self, runners: Sequence[Runner], texts: object, rounds: int, **how: Any) -> Race:
         self.races += 1
@@ -109,7 +111,9 @@ class Made:
             whole = sum(took.values()) * (1.0 if len(set(formats.values()) - {"fp16"}) < 2 else self.mixing)
             whole *= 0.5 if runner.request.num_beams == 1 else 1.0
             whole *= 0.25 if runner.request.solver == "dpm++" else 1.0
-            rtf[runner.name] = tuple(whole / 10 * (1 + 0.1 * number) for number in range(rounds))
+            mixed = len(set(formats.values()) - {"fp16"}) > 1
+            swing = [1 + self.noise * (-1) ** number * mixed for number in range(rounds)]
+            rtf[runner.name] = tuple(whole / 10 * (1 + 0.1 * number) * swing[number] for number in range(rounds))
         if not how["components"]:
             return Race(rtf)
         return Race(rtf, calls, dict.fromkeys(calls, "n=7"), {"flow": 60.0, "vocoder": 35.0, "codec": 5.0})
@@ -212,6 +216,28 @@ def test_a_uniform_package_that_wins_the_race_is_chosen(made: Path, fake: Made, 
     assert set(precisions(room / tune.PACKAGE).values()) <= {"int8", "fp16"}
     assert "won by another point: all int8" in report.summaries[1].text
     assert "but all int8 won the race, in which it is int8" in (room / tune.RECIPE).read_text()
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.0, "faster"), (0.6, "cannot tell: noise decides")])
+def test_where_noise_decides_the_report_says_so(made: Path, fake: Made, tmp_path: Path, noise: float, told: str) -> None:
+    fake.noise = noise
+    report = tune.run(made, asked(tmp_path / "work", settings=False))
+    (gate,) = [row for row in report.rows if row.metric == "times as fast as any uniform setting"]
+    assert gate.passed and gate.detail.endswith(told) and gate.low is not None
+    assert (gate.low <= 1) == ("Cannot tell which is faster" in report.summaries[0].text) == (noise > 0)
+
+
+def test_a_point_that_is_shown_to_be_slower_fails_the_gate() -> None:
+    def point(name: str, rtf: tuple[float, ...], uniform: bool) -> Point:
+        gain = ratio(rtf, (1.0, 1.1, 1.2), paired=True)
+        return Point(name, {}, {}, rtf, gain, Heard(1, 0, (), ()), True, 1, uniform)
+
+    mixed, alike = point("mixed", (0.9, 1.0, 1.1), uniform=False), point("all int8", (0.5, 0.55, 0.6), uniform=True)
+    assert fastest([mixed, alike]) is alike
+    found = {one.name: Outcome((mixed, alike), one, (), (), Race({})) for one in (mixed, alike)}
+    rows = {name: next(tune._beside_uniform(outcome)) for name, outcome in found.items()}
+    assert not rows["mixed"].passed and rows["mixed"].detail.endswith("slower")
+    assert rows["all int8"].passed and rows["all int8"].detail.endswith("it is that one")
 
 
 def tuned(made: Path, room: Path, *more: str) -> Result:
