@@ -16,9 +16,9 @@ import numpy as np
 from ovconvert import golden, memory, package
 from ovconvert.errors import EnvironmentFault
 from ovconvert.families import AUTO, BringsGraphs, Checkpoint, DropIn, open_checkpoint
-from ovconvert.graphs.compress import Compression
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest, PackedComponent
+from ovconvert.quantization.asked import Asked
 from ovconvert.scripted import open_script
 from ovconvert.spec import INTEGER_FORMATS, WEIGHT_FORMATS, Component
 from ovconvert.stages import lower, quantize, simplify
@@ -145,7 +145,7 @@ def _lower(model: ov.Model, dest: Path, component: Component, record: str, weigh
     form = "full_sequence" if component.role == "step" and component.cache is None else "plain"
     if weight_format in INTEGER_FORMATS:
         packed = PackedComponent(component, weight_format, {}, record)
-        packed = quantize.quantize_model(model, dest, packed, Compression(weight_format))
+        packed = quantize.quantize_model(model, dest, packed, Asked(weight_format))
     else:
         graphs = lower.lower(model, dest, component.name, weight_format, component.cache)
         packed = PackedComponent(component, weight_format, graphs, record, lower.pinned(weight_format))

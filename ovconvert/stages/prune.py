@@ -29,9 +29,9 @@ from ovconvert.graphs.save import save_ir, share_weights
 from ovconvert.graphs.selection import SCOPES, counts, most_important
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest, PackedComponent
+from ovconvert.quantization.asked import decides
 from ovconvert.spec import FLOAT_FORMATS, PRUNED_FLOORS, CacheSpec, Component
 from ovconvert.stages import lower
-from ovconvert.stages.quantize import decides
 
 if TYPE_CHECKING:
     import openvino as ov

@@ -16,6 +16,7 @@ from ovconvert import calibration, package
 from ovconvert.errors import ConversionError
 from ovconvert.options import Progress, silent
 from ovconvert.package import Manifest, PackedComponent
+from ovconvert.quantization.asked import FULL_ROLES, decides
 from ovconvert.spec import FLOAT_FORMATS, FULL_INT8, PRECISIONS
 from ovconvert.stages import quantize
 
@@ -70,10 +71,10 @@ class Shelf:
         component = packed.component
         if precision in FLOAT_FORMATS:
             return precision
-        if quantize.decides(component):
+        if decides(component):
             return "fp16"
         if precision == FULL_INT8 and not (
-            component.role in quantize.FULL_ROLES and component.name in self._heard and component.cache is None
+            component.role in FULL_ROLES and component.name in self._heard and component.cache is None
         ):
             return "int8"
         return precision

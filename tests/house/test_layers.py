@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "seeded",
     ),
     "runtime": (*FOUNDATION, "memory"),
+    "quantization": (*FOUNDATION, "calibration", "graphs"),
     "stages": (
         *FOUNDATION,
         "calibration",
@@ -53,6 +54,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "graphs",
         "families",
         "memory",
+        "quantization",
         "scripted",
     ),  # export finds a family by name; see the test of the stop rule
     "bench": (
@@ -60,7 +62,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("baselines", "disturbance", "language_model", "original", "roofline"),
     ),
     "quality": (*FOUNDATION, "baselines", "bench", "intervals", "machine", "report", "runtime"),
-    "tuning": (*FOUNDATION, "bench", "calibration", "intervals", "machine", "quality", "report", "runtime", "stages"),
+    "tuning": (
+        *(*FOUNDATION, "bench", "calibration", "intervals", "machine", "quality", "quantization", "report", "runtime"),
+        "stages",
+    ),
     "blame": (*FOUNDATION, "calibration", "capture", "golden", "graphs", "quality", "runtime", "stages"),
     "judges": (
         *FOUNDATION,
@@ -123,7 +128,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
               "compare", "bench", "baselines", "quality", "page", "roofline", "blame", "calibration", "capture",
               "scripted"),
     "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
-                "families", "runtime", "calibration", "tuning"),
+                "families", "runtime", "calibration", "quantization", "tuning"),
     "click": ("cli", "commands", "compare_command"),
     "rich": ("progress", "report", "comparison", "doctor", "inspect", "screen", "speak"),
     "matplotlib": ("page",),
