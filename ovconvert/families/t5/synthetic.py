@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ovconvert.errors import UsageError
 from ovconvert.seeded import SENTENCES, spread, write_json
 
-PIECES = 300  # learnt from the sample texts; the other ids have no text
+PIECES = 300  # of the sample texts, at most; the other ids have no text
+NEVER = -100.0  # score of a piece that no text is cut into
 SENTINELS = 100  # <extra_id_99> to <extra_id_0>, which come last
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"vocab_size": 512, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4},
@@ -64,21 +67,23 @@ def scale(name: str) -> float:
 
 
 def write_tokenizer(dest: Path, size: int) -> None:
-    """Write a Unigram tokenizer learnt from our sample texts, with the sentinels as its last ids."""
-    import tokenizers
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """Write a Unigram tokenizer of `size` ids: the words and letters of our sample texts, unused pieces, the sentinels.
 
-    tokenizer = tokenizers.Tokenizer(models.Unigram())
+    The library's trainer is not asked: the last digits of what it learns change from run to run.
+    """
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    first = ["<pad>", "</s>", "<unk>"]
+    words = [f"\u2581{word}" for sentence in SENTENCES for word in sentence.split()]
+    counts = Counter([*words, *"".join(words)]).most_common(PIECES - len(first))
+    pieces = [(token, 0.0) for token in first] + [(piece, math.log(count / len(words))) for piece, count in counts]
+    pieces += [(f"<unused_{index}>", NEVER) for index in range(len(pieces), size - SENTINELS)]
+    tokenizer = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=first.index("<unk>")))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=PIECES, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    for index in range(tokenizer.get_vocab_size(), size - SENTINELS):
-        tokenizer.add_tokens([f"<unused_{index}>"])
-    tokenizer.add_special_tokens([f"<extra_id_{index}>" for index in reversed(range(SENTINELS))])
+    tokenizer.add_special_tokens([*first, *(f"<extra_id_{index}>" for index in reversed(range(SENTINELS)))])
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     tokenizer.save(str(dest / "tokenizer.json"))
     names = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
