@@ -45,6 +45,8 @@ SPEECH = [
       for layers, heads, width, seconds, suppress in [
           (1, 2, 16, 1, True), (3, 4, 32, 1, False), (2, 8, 64, 3, True), (4, 2, 32, 2, False),
           (1, 1, 24, 2, True), (2, 6, 48, 1, True), (3, 2, 64, 2, False), (2, 4, 96, 4, True),
+          (1, 4, 16, 3, True), (2, 1, 16, 1, False), (3, 3, 48, 2, True), (4, 4, 64, 1, True), (1, 8, 128, 2, False),
+          (2, 2, 40, 5, True), (5, 4, 32, 1, False), (2, 5, 80, 2, True), (3, 8, 32, 4, False), (6, 2, 16, 2, True),
       ]),
 ]  # fmt: skip
 TEXT: list[dict[str, Any]] = [
@@ -58,6 +60,16 @@ TEXT: list[dict[str, Any]] = [
     {"num_layers": 2, "num_heads": 1, "d_model": 24, "d_kv": 24, "variant": "1.0", "feed_forward_proj": "gelu"},
     {"num_layers": 2, "num_heads": 4, "d_model": 96, "d_kv": 24, "variant": "1.1", "relative_attention_num_buckets": 16},
     {"num_layers": 2, "num_heads": 4, "d_model": 64, "d_kv": 16, "variant": "1.0", "relative_attention_max_distance": 24},
+    {"num_layers": 1, "num_heads": 8, "d_model": 16, "d_kv": 8, "variant": "1.0", "d_ff": 96},
+    {"num_layers": 2, "num_heads": 2, "d_model": 40, "d_kv": 20, "variant": "1.1", "num_decoder_layers": 3},
+    {"num_layers": 5, "num_heads": 4, "d_model": 32, "d_kv": 8, "variant": "1.0", "vocab_size": 640},
+    {"num_layers": 1, "num_heads": 4, "d_model": 128, "d_kv": 32, "variant": "1.1", "d_ff": 128},
+    {"num_layers": 2, "num_heads": 6, "d_model": 48, "d_kv": 8, "variant": "1.0", "relative_attention_num_buckets": 12},
+    {"num_layers": 3, "num_heads": 1, "d_model": 16, "d_kv": 16, "variant": "1.1", "vocab_size": 600},
+    {"num_layers": 4, "num_heads": 2, "d_model": 64, "d_kv": 16, "variant": "1.0", "num_decoder_layers": 1},
+    {"num_layers": 2, "num_heads": 5, "d_model": 40, "d_kv": 8, "variant": "1.1", "relative_attention_max_distance": 40},
+    {"num_layers": 1, "num_heads": 2, "d_model": 80, "d_kv": 40, "variant": "1.0", "feed_forward_proj": "gelu"},
+    {"num_layers": 6, "num_heads": 2, "d_model": 24, "d_kv": 12, "variant": "1.1", "feed_forward_proj": "gated-relu"},
 ]
 
 
@@ -172,6 +184,29 @@ def check_text(directory: Path, settings: dict[str, Any], seed: int) -> set[int]
             logits = model(given, decoder_input_ids=torch.from_numpy(wanted)).logits.numpy()
         np.testing.assert_allclose(np.concatenate(parts, 1), logits, atol=1e-3)
     return occurred
+
+
+def test_there_are_twenty_models_of_each_kind() -> None:
+    assert len(set(SPEECH)) == 20
+    assert len({json.dumps(settings, sort_keys=True) for settings in TEXT}) == 20
+
+
+def test_a_tokenizer_of_the_published_size_is_made_at_once_and_always_the_same(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    made = []
+    for number in range(2):
+        place = tmp_path / str(number)
+        place.mkdir()
+        text.write_tokenizer(place, text.SIZES["full"]["vocab_size"])
+        made.append((place / "tokenizer.json").read_bytes())
+    assert made[0] == made[1]
+    tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+    ids = tokenizer.encode("The kettle is small.").ids
+    assert tokenizer.decode(ids) == "The kettle is small."
+    assert ids[-1] == tokenizer.token_to_id("</s>") == 1
+    assert len(ids) > 5
+    assert tokenizer.token_to_id("<extra_id_0>") == text.SIZES["full"]["vocab_size"] - 1
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, len(SPEECH)))])
