@@ -21,6 +21,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     "1.0": {"feed_forward_proj": "relu", "tie_word_embeddings": True},
 }
+# by part of the name, the first that fits, in a model of so many layers or fewer
+SPREAD_LAYERS = 2
+SPREAD = {
+    "EncDecAttention.q": 6.0,
+    "relative_attention_bias": 6.0,
+    "EncDecAttention": 2.0,
+    "DenseReluDense.wo": 6.0,
+    "Attention": 1.5,
+    "": 1.0,
+}
 
 
 def make_checkpoint(dest: Path, *, size: str, seed: int, variant: str = "") -> None:
@@ -46,7 +56,8 @@ def write(dest: Path, *, seed: int, vocab_size: int, tie_word_embeddings: bool, 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = T5ForConditionalGeneration(config)
-        spread(model, scale)
+        layers = max(config.num_layers, config.num_decoder_layers)
+        spread(model, lambda name: scale(name, layers))
         if not tie_word_embeddings:
             model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.shared.weight) * config.d_model**-0.5 * 2)
     model.config.tie_word_embeddings = tie_word_embeddings
@@ -57,13 +68,13 @@ def write(dest: Path, *, seed: int, vocab_size: int, tie_word_embeddings: bool, 
     write_tokenizer(dest, vocab_size)
 
 
-def scale(name: str) -> float:
-    """Return by how much a matrix is enlarged, so that what is read and what was said both change the next token."""
-    if "EncDecAttention.q" in name or "relative_attention_bias" in name:
-        return 6.0
-    if "EncDecAttention" in name:
-        return 2.0
-    return 6.0 if "DenseReluDense.wo" in name else 1.5 if "Attention" in name else 1.0
+def scale(name: str, layers: int) -> float:
+    """Return by how much a matrix is enlarged, so that what is read and what was said both change the next token.
+
+    Every layer makes the errors of those before it larger: as much in each of many, and float16 would be another model.
+    """
+    factor = next(factor for part, factor in SPREAD.items() if part in name)
+    return factor ** min(1.0, SPREAD_LAYERS / layers)
 
 
 def write_tokenizer(dest: Path, size: int) -> None:
