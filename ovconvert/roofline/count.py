@@ -8,7 +8,7 @@ Counted, at concrete sizes:
 - weights: every constant once, in the bytes that it is stored in, however many operations read it; of a table that is
   gathered or sliced from, the values that are picked;
 - activations: the inputs and outputs of the graph, without its cache;
-- cache: the past read once, the new positions written once.
+- cache: the past read once, the new positions written once, keys and values of a cross attention read once.
 
 Not counted: element-wise operations, normalisations, softmax, Fourier transforms; tensors between operations, which a
 processor may keep in its caches; the copy of the past that a step with explicit cache makes; what follows from
@@ -18,6 +18,7 @@ between a measured time and the limit contains all of these.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from ovconvert.errors import UsageError
 from ovconvert.golden import NEW, PAST, TOTAL
 from ovconvert.package import PackedComponent
-from ovconvert.spec import CacheSpec
+from ovconvert.spec import CacheSpec, Component, Port
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -66,7 +67,8 @@ def count_component(directory: Path, packed: PackedComponent, sizes: Mapping[str
     """Return the work of one call of a component of the package at `directory`, its dynamic axes being `sizes`.
 
     A step with cache is counted in its explicit form, whose sizes show at its ports, with cached values as wide as the
-    stateful form, where there is one, keeps them. Its `total_sequence_length` may be left out.
+    stateful form, where there is one, keeps them. Its `total_sequence_length` may be left out. Keys and values of a cross
+    attention are read as the cache is; that a first call makes them is not counted.
 
     Raises UsageError for a missing size, one that the graph refuses, and a step that has no form to count.
     """
@@ -76,7 +78,7 @@ def count_component(directory: Path, packed: PackedComponent, sizes: Mapping[str
         raise UsageError(f"component {component.name!r} has no form that can be counted; have: {', '.join(packed.graphs)}")
     cache = component.cache if form == "with_past" else None
     total = {TOTAL: sizes.get(PAST, 0) + sizes[NEW]} if NEW in sizes else {}
-    ports = component.all_inputs() if cache else component.inputs
+    ports = _explicit(component, cache) if cache else component.inputs
     try:
         shapes = {port.name: port.sized({**total, **sizes}) for port in ports}
     except KeyError as error:
@@ -87,6 +89,13 @@ def count_component(directory: Path, packed: PackedComponent, sizes: Mapping[str
     return count(
         directory / graph.xml, shapes, weights=directory / graph.bin, cache=cache, cached_value_bytes=CACHE_BYTES.get(wide)
     )
+
+
+def _explicit(component: Component, cache: CacheSpec) -> list[Port]:
+    """Return the inputs of the explicit step: what the cross attention looks at comes in as keys and values."""
+    given = [port for port in component.all_inputs() if port.name != cache.cross]
+    made = zip(cache.cross_names(), cache.cross_outputs(), strict=True)
+    return given + [dataclasses.replace(port, name=past) for (past, _), port in made]
 
 
 def count(
@@ -119,21 +128,24 @@ def count(
                 f"{xml}: {port.get_any_name()} is still {port.get_partial_shape()} with the shapes {_listed(shapes)}; "
                 "give one to every input"
             )
-    return _count(model, dict(cache.names()) if cache else {}, cached_value_bytes)
+    crossed = {past for past, _ in cache.cross_names()} if cache else set()
+    return _count(model, dict(cache.names()) if cache else {}, crossed, cached_value_bytes)
 
 
-def _count(model: ov.Model, cache: Mapping[str, str], cached_value_bytes: int | None) -> Work:
+def _count(model: ov.Model, cache: Mapping[str, str], crossed: set[str], cached_value_bytes: int | None) -> Work:
     fixed = _fixed(model)
     nodes = [node for node in model.get_ordered_ops() if node.get_name() not in fixed]
     pasts = [port for port in model.inputs if port.get_names() & cache.keys()]
     presents = [port for port in model.outputs if port.get_names() & set(cache.values())]
-    borders = [port for port in (*model.inputs, *model.outputs) if not port.get_names() & {*cache, *cache.values()}]
-    read, kept = (sum(_bytes(port, cached_value_bytes) for port in ports) for ports in (pasts, presents))
+    looked_at = [port for port in model.inputs if port.get_names() & crossed]
+    kept_names = {*cache, *cache.values(), *crossed}
+    borders = [port for port in (*model.inputs, *model.outputs) if not port.get_names() & kept_names]
+    read, kept, seen = (sum(_bytes(port, cached_value_bytes) for port in ports) for ports in (pasts, presents, looked_at))
     return Work(
         flops=sum(FLOPS[node.get_type_name()](node) for node in nodes if node.get_type_name() in FLOPS),
         weight_bytes=_weight_bytes(model, fixed),
         activation_bytes=sum(_bytes(port) for port in borders),
-        cache_bytes=read + max(0, kept - read),  # of the present, the past lies there already
+        cache_bytes=seen + read + max(0, kept - read),  # of the present, the past lies there already
         uncounted=tuple(sorted({node.get_type_name() for node in nodes if _opaque(node)})),
     )
 

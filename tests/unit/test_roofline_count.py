@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,26 @@ def test_the_cache_is_read_once_and_grows(graphs: tuple[str, ...], precision: st
     work = count_component(tmp_path, packed(forms, KV_CACHE_PRECISION=precision), sizes)
     assert work.cache_bytes == 2 * 3 * 2 * (10 + 2) * 4 * width  # key and value, batch, heads, positions, head_dim
     assert work.activation_bytes == 4 * 3 * 2 * 2 * 4
+
+
+def test_keys_and_values_of_what_is_looked_at_are_read_and_do_not_grow(tmp_path: Path) -> None:
+    cache = dataclasses.replace(CACHE, cross="states")
+    pasts = [given(-1, 2, -1, 4, name=past) for past, _ in cache.names()]
+    seen = [given(-1, 2, -1, 4, name=past) for past, _ in cache.cross_names()]
+    new = given(-1, 2, -1, 4, name="new")
+    grown = [named(ops.concat([past, new], 2), present) for past, (_, present) in zip(pasts, cache.names(), strict=True)]
+    total = named(ops.add(*(ops.reduce_sum(node, [0, 1, 2, 3]) for node in seen)), "sum")
+    path = saved(tmp_path, [*grown, total], [new, *pasts, *seen])
+    ports = (
+        Port("new", "float32", ("batch", 2, "sequence_length", 4)),
+        Port("states", "float32", ("batch", "encoder_sequence_length", 8)),
+    )
+    graph = Graph(path.name, path.with_suffix(".bin").name)
+    component = PackedComponent(Component("toy", "step", ports, (), cache), "fp32", {"with_past": graph}, "", {})
+    sizes = {"batch": 3, "sequence_length": 2, "past_sequence_length": 10, "encoder_sequence_length": 50}
+    work = count_component(tmp_path, component, sizes)
+    assert work.cache_bytes == 2 * 3 * 2 * (10 + 2 + 50) * 4 * 4  # key and value, batch, heads, positions, head_dim, float32
+    assert work.activation_bytes == 4 * (3 * 2 * 2 * 4 + 1)  # the new positions and the sum; the states do not come in
 
 
 def test_sizes_that_are_missing_or_impossible_are_refused(tmp_path: Path) -> None:
