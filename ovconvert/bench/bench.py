@@ -1,14 +1,16 @@
-"""Competitors in a process: speaks texts and runs its components when it is its turn, and says what that cost."""
+"""Competitors in a process: do what they are for and run their components when it is their turn, and say what that cost."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ovconvert import memory
+from ovconvert.bench.abilities import Asked, Outcome, ability_for
 from ovconvert.bench.alone import Alone, timed, used
 from ovconvert.bench.effort import Effort
 from ovconvert.bench.published import per_call, with_loop
@@ -18,8 +20,6 @@ from ovconvert.bench.spoken import Taken, readings
 from ovconvert.bench.subject import Subject, open_engine, open_program
 from ovconvert.bench.texts import Text
 from ovconvert.runtime.audio import wav_bytes
-from ovconvert.runtime.request import DECIDED, Request
-from ovconvert.runtime.speech import SpeechProgram
 
 NEW_VOICE = "new voice"
 PROCESS = "process"
@@ -32,13 +32,13 @@ class Bench:
     def __init__(self, subject: Subject) -> None:
         self._effort = Effort()  # before the engine makes its threads
         self._watched = open_engine(subject)
-        self._program: SpeechProgram | None = None  # one that knows the voice
+        self._program: Any = None  # one that knows the voice
         self._per_call: dict[str, float] = {}  # of every component, as it hears a voice and speaks
-        self._settings: dict[str, object] = {}
+        self._settings: Mapping[str, object] = {}
         self._sounds: dict[str, tuple[np.ndarray, int]] = {}  # of the last turn: samples and rate by text
 
     def warm_up(
-        self, asked: Request, texts: Sequence[Text], keep: Path | None = None, contexts: Sequence[int] = ()
+        self, asked: Asked, texts: Sequence[Text], keep: Path | None = None, contexts: Sequence[int] = ()
     ) -> list[Alone]:
         """Speak every text once; return the sizes at which each component spent most, their inputs written below `keep`.
 
@@ -49,18 +49,17 @@ class Bench:
         self._watched.calls.clear()
         program = open_program(self._watched)
         for text in texts:
-            speech = program.speak(text.text, asked)
-            self._settings = {name: value for name, value in vars(speech.request).items() if name in DECIDED}
+            self._settings = done(program, asked, text).settings
         self._watched.keep = None
         self._program = program
         self._per_call = per_call(self._watched.calls)
         return used(self._watched, contexts)
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> Mapping[str, object]:
         """Return the settings that held in the warm-up, those that the package decided included."""
         return self._settings
 
-    def turn(self, asked: Request, texts: Sequence[Text], new_voice: bool = True) -> list[Reading]:
+    def turn(self, asked: Asked, texts: Sequence[Text], new_voice: bool = True) -> list[Reading]:
         """Speak the first text with a voice that is new, then every text with the voice known.
 
         Without `new_voice` only the latter, with the voice of the warm-up.
@@ -78,13 +77,13 @@ class Bench:
         original = getattr(self._watched.engine, "original", None)
         return with_loop(found, original, self._per_call, heard) if original else found
 
-    def streams(self, asked: Request, text: Text, counts: Sequence[int]) -> list[Reading]:
+    def streams(self, asked: Asked, text: Text, counts: Sequence[int]) -> list[Reading]:
         """Speak a text so many times at a time as each of `counts` says, with the voice of the warm-up."""
         assert self._program is not None
         program = self._program
 
         def speak() -> float:
-            return program.speak(text.text, asked).audio_seconds
+            return done(program, asked, text).audio_seconds or 0.0
 
         found = [reading for count in counts for reading in side_by_side(speak, text.name, count)]
         self._watched.calls.clear()
@@ -104,16 +103,25 @@ class Bench:
         """Run every case alone."""
         return [timed(self._watched.engine, case) for case in cases]
 
-    def _speak(self, program: SpeechProgram, asked: Request, text: Text) -> list[Reading]:
+    def _speak(self, program: Any, asked: Asked, text: Text) -> list[Reading]:
+        ability = ability_for(asked)
         self._watched.calls.clear()
         if begin := getattr(self._watched.engine, "begin", None):
             begin()
         compiled, before, begun = self._watched.compile_seconds, self._effort.now(), time.perf_counter()
-        speech = program.speak(text.text, asked)
+        result = ability.call(program, text.text, asked)
         seconds, spent = time.perf_counter() - begun, self._effort.now().since(before)
-        self._sounds[text.name] = speech.samples, speech.sample_rate
+        outcome = ability.outcome(result, text.text)
+        if outcome.sound is not None:
+            self._sounds[text.name] = outcome.sound
         taken = Taken(seconds, self._watched.compile_seconds - compiled, tuple(self._watched.calls), spent)
-        return list(readings(text.name, speech, taken, self._watched.manifest))
+        return list(readings(text.name, outcome, taken, self._watched.manifest))
+
+
+def done(program: Any, asked: Asked, text: Text) -> Outcome:
+    """Return what comes of a text, or of the recording that it names."""
+    ability = ability_for(asked)
+    return ability.outcome(ability.call(program, text.text, asked), text.text)
 
 
 def memory_readings(case: str) -> list[Reading]:

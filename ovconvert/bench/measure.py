@@ -15,6 +15,7 @@ from typing import Any
 
 from ovconvert import package
 from ovconvert.bench import limits
+from ovconvert.bench.abilities import Asked
 from ovconvert.bench.alone import Alone, golden_cases, takes_rows, widened
 from ovconvert.bench.bench import Bench
 from ovconvert.bench.loading import load
@@ -103,7 +104,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
                 owners.add(subject.label)
             process = workers[subject.label] = shared[place]
             keep = scratch if subject is first and plan.components else None
-            asked = dataclasses.replace(subject.asked, **BRIEF) if plan.brief and subject is not first else subject.asked
+            asked = brief(subject.asked) if plan.brief and subject is not first else subject.asked
             cases += process.call("warm_up", asked, plan.texts, keep, plan.contexts)
             findings.settings[subject.label] = process.call("settings")
         progress("warm-up", len(plan.subjects), len(plan.subjects))
@@ -132,6 +133,12 @@ def measure(plan: Plan, progress: Progress) -> Findings:
     findings.disturbances = tuple(text for what, found in spells for text in complaints(found, machine.usable_cores, what))
     findings.notes = (*_notes(plan), *problems, *_gaps(findings))
     return findings
+
+
+def brief(asked: Asked) -> Asked:
+    """Return a request made short, as far as its kind can be."""
+    known = {one.name for one in dataclasses.fields(asked)}
+    return dataclasses.replace(asked, **{name: value for name, value in BRIEF.items() if name in known})
 
 
 def _loads(plan: Plan, findings: Findings, golden: Sequence[Alone], scratch: Path, progress: Progress) -> list[Spell]:
@@ -199,7 +206,7 @@ def _count(plan: Plan, findings: Findings, cases: Sequence[Alone]) -> list[str]:
 
 
 def _notes(plan: Plan) -> Iterator[str]:
-    yield f"every text was spoken once before the {plan.rounds} rounds began (warm-up); that round is not counted"
+    yield f"everything was done once before the {plan.rounds} rounds began (warm-up); that round is not counted"
     if plan.brief:
         yield f"but for the package's own, the warm-up was cut to {BRIEF['max_new_tokens']} tokens and one solver step"
     if len(plan.subjects) > 1:

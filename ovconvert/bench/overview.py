@@ -28,7 +28,7 @@ def overview(
     the other engines and packages.
     """
     found = {(row.subject, row.case, row.metric): row for row in rows}
-    texts = list(dict.fromkeys(row.case for row in rows if (row.subject, row.metric) == (WHOLE, "RTF")))
+    texts = _cases(rows, "RTF") or _cases(rows, COLUMNS[0])  # an answer in text has no rate
     known = [text for text in texts if not text.endswith(NEW_VOICE)]
     if not known:
         return
@@ -52,12 +52,13 @@ def overview(
     yield from _per_row(rows)
 
 
+def _cases(rows: Sequence[Measurement], metric: str) -> list[str]:
+    """Return the texts, or recordings, that have this figure as a whole."""
+    return list(dict.fromkeys(row.case for row in rows if (row.subject, row.metric) == (WHOLE, metric)))
+
+
 def _texts(found: Found, texts: Sequence[str]) -> Summary:
-    lines = tuple(
-        (text, *(_cell(found.get((WHOLE, text, metric))) for metric in ("audio", *COLUMNS)))
-        for text in texts
-        if (WHOLE, text, "RTF") in found
-    )
+    lines = tuple((text, *(_cell(found.get((WHOLE, text, metric))) for metric in ("audio", *COLUMNS))) for text in texts)
     return Summary("End to end", "", ("text", "seconds of audio", *COLUMNS), lines)
 
 
@@ -65,19 +66,20 @@ def _table(
     heading: str, text: str, found: Found, labels: Sequence[str], case: str, *, steps: bool = False
 ) -> Iterator[Summary]:
     """Yield a line per label: its cost, and how many times faster than the first it is; of `steps` also than the last."""
-    shown = [label for label in labels if (labelled(WHOLE, label), case, "RTF") in found]
+    cost = "RTF" if (WHOLE, case, "RTF") in found else COLUMNS[0]
+    shown = [label for label in labels if (labelled(WHOLE, label), case, cost) in found]
     if not shown:
         return
-    rtf = [found[labelled(WHOLE, label), case, "RTF"] for label in shown]
+    costs = [found[labelled(WHOLE, label), case, cost] for label in shown]
     lines = tuple(
         (
             label or "the package",
             *(_cell(found.get((labelled(WHOLE, label), case, metric))) for metric in COLUMNS),
             _cell(found.get((labelled(PROCESS, label), "all texts", "peak RSS"))),
-            *([_faster(rtf[place - 1], now) if place else NOTHING] if steps else []),
-            _faster(rtf[0], now) if place else NOTHING,
+            *([_faster(costs[place - 1], now) if place else NOTHING] if steps else []),
+            _faster(costs[0], now) if place else NOTHING,
         )
-        for place, (label, now) in enumerate(zip(shown, rtf, strict=True))
+        for place, (label, now) in enumerate(zip(shown, costs, strict=True))
     )
     before = ["times as fast as the line before"] if steps else []
     yield Summary(heading, text, ("", *COSTS, *before, "times as fast as the first"), lines)

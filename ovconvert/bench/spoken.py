@@ -1,4 +1,4 @@
-"""One utterance, timed: what of it the user waits for, and where the time went."""
+"""One utterance, transcript or answer, timed: what of it the user waits for, and where the time went."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ovconvert.bench.abilities import Outcome
 from ovconvert.bench.effort import Spent
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.watch import Call
@@ -31,15 +32,17 @@ class Taken:
     spent: Spent | None = None
 
 
-def readings(case: str, speech: Speech, taken: Taken, manifest: Manifest) -> Iterator[Reading]:
-    """Yield the figures of an utterance."""
+def readings(case: str, made: Speech | Outcome, taken: Taken, manifest: Manifest) -> Iterator[Reading]:
+    """Yield the figures of an utterance, a transcript or an answer."""
     seconds, calls = taken.seconds, taken.calls
     yield Reading(WHOLE, case, "seconds in all", seconds, "s", "lower")
-    yield Reading(WHOLE, case, "seconds to first audio", speech.first_audio_seconds, "s", "lower")
-    yield Reading(WHOLE, case, "audio", speech.audio_seconds, "s")
-    if speech.audio_seconds:
+    if made.first_audio_seconds is not None:
+        yield Reading(WHOLE, case, "seconds to first audio", made.first_audio_seconds, "s", "lower")
+    if made.audio_seconds is not None:
+        yield Reading(WHOLE, case, "audio", made.audio_seconds, "s")
+    if made.audio_seconds:
         yield Reading(
-            WHOLE, case, "RTF", seconds / speech.audio_seconds, "s/s", "lower", "seconds of work per second of audio"
+            WHOLE, case, "RTF", seconds / made.audio_seconds, "s/s", "lower", "seconds of work per second of audio"
         )
     if taken.spent is not None:
         yield from _effort(case, taken.spent)

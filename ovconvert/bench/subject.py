@@ -6,17 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ovconvert.bench.abilities import Asked
 from ovconvert.bench.slowed import Slowed
 from ovconvert.bench.variants import Variant
 from ovconvert.bench.watch import Watched
 from ovconvert.errors import UsageError
 from ovconvert.runtime import find_program
-from ovconvert.runtime.request import Request
-
-if TYPE_CHECKING:
-    from ovconvert.runtime.speech import SpeechProgram
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Subject:
 
     label: str
     package: Path
-    request: Request
+    request: Asked
     engine: str = "openvino"
     checkpoint: Path | None = None
     threads: int | None = None
@@ -42,7 +39,7 @@ class Subject:
         return self.package, self.engine, self.checkpoint, _threads(self), self.variant.form, options, self.slower
 
     @property
-    def asked(self) -> Request:
+    def asked(self) -> Asked:
         """Return the request as the variant changes it."""
         return dataclasses.replace(self.request, **self.variant.request)
 
@@ -56,10 +53,10 @@ def open_engine(subject: Subject, cache_dir: Path | None = None) -> Watched:
     return Watched(slowed, releases=subject.engine == "openvino")
 
 
-def open_program(watched: Watched) -> SpeechProgram:
-    """Return a program on an engine, one that remembers no voice yet."""
-    program: SpeechProgram = find_program(watched.manifest.family)(watched)
-    return program
+def open_program(watched: Watched) -> Any:
+    """Return a program on an engine, one that remembers no voice yet: the family's, or the engine's own if it brings one."""
+    own = getattr(watched.engine, "program", None)
+    return (own or find_program(watched.manifest.family))(watched)
 
 
 def _threads(subject: Subject) -> int | None:
@@ -92,10 +89,22 @@ def _onnxruntime_int8(subject: Subject, cache_dir: Path | None) -> Any:
     return OnnxEngine(subject.package, threads=_threads(subject), int8=True)
 
 
+def _transformers(subject: Subject, cache_dir: Path | None) -> Any:
+    from ovconvert.baselines.library import LibraryEngine
+
+    if subject.checkpoint is None:
+        raise UsageError(
+            "the baseline transformers needs the checkpoint that the package was made from; give it with --model"
+        )
+    return LibraryEngine(subject.checkpoint, subject.package, threads=_threads(subject))
+
+
 ENGINES: dict[str, Callable[[Subject, Path | None], Any]] = {
     "openvino": _openvino,
     "pytorch": _pytorch,
     "onnxruntime": _onnxruntime,
     "onnxruntime-int8": _onnxruntime_int8,
+    "transformers": _transformers,
 }
 BASELINES = tuple(name for name in ENGINES if name != "openvino")
+LIBRARIES = ("transformers",)  # engines that bring a program of their own, and run no component alone

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ovconvert import package
 from ovconvert.bench import generation, limits, rows
+from ovconvert.bench.abilities import LISTENING, SPEAKING, Ability, ability_of
 from ovconvert.bench.alone import takes_rows
 from ovconvert.bench.bench import NEW_VOICE, PROCESS
 from ovconvert.bench.generation import Generated, Task, measure_generation
@@ -18,7 +19,7 @@ from ovconvert.bench.measure import Findings, Plan, begin, measure
 from ovconvert.bench.overview import overview
 from ovconvert.bench.side_by_side import SIDE_BY_SIDE
 from ovconvert.bench.spoken import WHOLE
-from ovconvert.bench.subject import BASELINES, Subject
+from ovconvert.bench.subject import BASELINES, LIBRARIES, Subject
 from ovconvert.bench.texts import Text, of_file, shipped
 from ovconvert.bench.variants import ADDITIONS, Variant, cumulative
 from ovconvert.errors import UsageError
@@ -34,7 +35,7 @@ EXACT = "exact"
 PROFILE = "profile"
 RECORDINGS = (".wav", ".flac", ".ogg", ".mp3")
 NEEDS = {"pytorch": ("torch",), "onnxruntime": ("onnxruntime",), "onnxruntime-int8": ("onnxruntime", "onnx")}
-NEEDS |= generation.NEEDS
+NEEDS |= {"transformers": ("torch", "transformers")} | generation.NEEDS
 INSTALL = {
     name: "into an environment of its own: pip install --no-deps -r requirements-peers.txt" for name in generation.NEEDS
 }
@@ -46,6 +47,7 @@ class Options(Request):
 
     text: str = option("", "Text to speak, instead of the shipped ones.")
     text_file: Path | None = option(None, "File with the texts to speak, UTF-8, one a line.")
+    audio: tuple[Path, ...] = option((), "Recordings to transcribe, for a package that listens.")
     rounds: int = option(10, "Rounds; in each, every competitor has its turn once.")
     loads: int = option(3, "Fresh processes that measure loading and compiling; 0 leaves that out.")
     baseline: tuple[str, ...] = option((), "Other engines to measure in turns, comma-separated.", choices=tuple(NEEDS))
@@ -89,19 +91,23 @@ def requires(package_dir: Path, options: Options) -> list[str]:
         ("tokens", options.tokens, 2),
     ]
     problems = [f"{name} {value}: at least {least}" for name, value, least in checks if value < least]
-    problems += _text_problems(options)
+    ability = ability_of(manifest.family)
+    problems += _input_problems(ability, options)
+    problems += [] if ability is SPEAKING else _other_problems(ability, options)
     if options.batch and not options.components:
         problems.append("batch: components alone are measured on several rows; leave out --no-components")
     if options.batch and not any(takes_rows(packed.component) for packed in manifest.components):
         problems.append("batch: no component of this package takes several rows at once; leave out --batch")
+    if ability is SPEAKING and set(LIBRARIES) & set(options.baseline):
+        problems.append(f"{', '.join(LIBRARIES)}: has no program that speaks; name another baseline")
     if not options.speech and not generation.NEEDS.keys() & set(options.baseline):
         problems.append(f"nothing to measure without speech: name a baseline of {', '.join(generation.NEEDS)}")
-    if options.speech and needs_voice(manifest) and voice_of(package_dir, options) is None:
+    if ability is SPEAKING and options.speech and needs_voice(manifest) and voice_of(package_dir, options) is None:
         problems.append("no voice: give a reference recording with --voice; the package holds none")
     if options.voice is not None and not options.voice.is_file():
         problems.append(f"voice {options.voice}: no such file")
     for name in options.baseline:
-        if name in ("pytorch", *generation.NEEDS) and options.model is None:
+        if name in ("pytorch", *LIBRARIES, *generation.NEEDS) and options.model is None:
             problems.append(f"the baseline {name} needs the checkpoint that the package was made from: give it with --model")
         missing = [module for module in NEEDS[name] if find_spec(module) is None]
         if missing:
@@ -130,7 +136,8 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     found = [*_size_rows(package_dir)]
     findings = begin(describe(), options.rounds, options.loads)
     if options.speech:
-        findings = measure(_plan(subjects, options, whole=("", *(subject.label for subject in plain))), progress)
+        whole = tuple(subject.label for subject in plain if subject.engine not in LIBRARIES)
+        findings = measure(_plan(subjects, options, whole=("", *whole)), progress)
         found += _spoken(findings, plain, varied)
     if peers:
         generated = _generate((main, *plain, *peers), options, progress)
@@ -230,6 +237,39 @@ def texts_of(options: Options) -> tuple[Text, ...]:
     return (Text("given", options.text),) if options.text else shipped(options.language)
 
 
+def inputs_of(options: Options) -> tuple[Text, ...]:
+    """Return the recordings to transcribe, by their names, or else the texts. Raises UsageError if there are none."""
+    return tuple(Text(path.name, str(path)) for path in options.audio) or texts_of(options)
+
+
+def given(options: Options) -> dict[str, object]:
+    """Return the settings of the request that are given: those that are not as they come."""
+    fields = dataclasses.fields(Request)
+    return {one.name: getattr(options, one.name) for one in fields if getattr(options, one.name) != one.default}
+
+
+def _other_problems(ability: Ability, options: Options) -> list[str]:
+    """Return what of the options makes sense for speech alone."""
+    problems = [
+        f"{name}: a package that can {ability.method} has no such setting" for name in ability.unknown(given(options))
+    ]
+    flags = ("ablation", "reference_seconds", "profiles", *(() if ability is LISTENING else ("streams",)))
+    problems += [f"{name}: not for a package that can {ability.method}" for name in flags if getattr(options, name)]
+    others = [name for name in options.baseline if name not in LIBRARIES]
+    problems += [f"baseline {name}: for packages that speak; have: {', '.join(LIBRARIES)}" for name in others]
+    return problems
+
+
+def _input_problems(ability: Ability, options: Options) -> list[str]:
+    if ability is LISTENING:
+        names = [path.name for path in options.audio]
+        problems = [] if names else ["no recording: name some with --audio"]
+        problems += [f"recording {path}: no such file" for path in options.audio if not path.is_file()]
+        problems += ["audio: two recordings have the same name"] if len(set(names)) < len(names) else []
+        return problems + (["text: this package listens"] if options.text or options.text_file else [])
+    return (["audio: this package does not listen"] if options.audio else []) + _text_problems(options)
+
+
 def _text_problems(options: Options) -> list[str]:
     if options.text and options.text_file:
         return ["give either --text or --text-file"]
@@ -241,8 +281,13 @@ def _text_problems(options: Options) -> list[str]:
 
 
 def _subject(label: str, place: Path, options: Options, engine: str = "openvino") -> Subject:
-    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Request)}
-    request = Request(**{**asked, "voice": voice_of(place, options)})
+    ability = ability_of(package.load(place).family)
+    if ability is SPEAKING:
+        asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Request)}
+        asked["voice"] = voice_of(place, options)
+    else:
+        asked = given(options)
+    request = ability.asked(asked)
     threads = options.threads[0] if options.threads else None
     return Subject(label, place, request, engine=engine, checkpoint=options.model, threads=threads)
 
@@ -250,7 +295,7 @@ def _subject(label: str, place: Path, options: Options, engine: str = "openvino"
 def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...]) -> Plan:
     return Plan(
         subjects=subjects,
-        texts=texts_of(options),
+        texts=inputs_of(options),
         rounds=options.rounds,
         loads=options.loads,
         components=options.components,
@@ -258,7 +303,7 @@ def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...
         contexts=options.contexts,
         seed=options.seed,
         whole=frozenset(whole),
-        new_voice=options.new_voice,
+        new_voice=options.new_voice and isinstance(subjects[0].request, Request),
         streams=options.streams,
         batch=options.batch,
         brief=options.brief_warm_up,

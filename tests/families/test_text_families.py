@@ -15,7 +15,7 @@ from ovconvert import families, package
 from ovconvert.errors import ConversionError, UsageError
 from ovconvert.families.t5 import synthetic as text
 from ovconvert.families.whisper import synthetic as speech
-from ovconvert.judges import validate
+from ovconvert.judges import benchmark, validate
 from ovconvert.runtime import open_listener, open_package, open_writer
 from ovconvert.runtime.cache import open_step
 from ovconvert.runtime.engine import Engine
@@ -306,3 +306,63 @@ def test_a_wrong_directory_is_refused_with_all_that_is_wrong(listener: Path, tmp
     (copy / "config.json").write_text("[]")
     with pytest.raises(ConversionError, match="expected an object"):
         families.open_checkpoint(copy, "whisper")
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("writer")
+    families.find("t5").make_checkpoint(directory / "checkpoint", size="tiny", seed=3)
+    return export.run(directory / "checkpoint", directory / "package", FP32)
+
+
+def recording(dest: Path, seconds: float) -> Path:
+    import soundfile
+
+    soundfile.write(dest, sound(seconds, 1), 16000)
+    return dest
+
+
+def test_what_makes_no_sense_for_a_package_that_listens_is_refused(listener: Path, tmp_path: Path) -> None:
+    asked = benchmark.Options(steps=3, ablation=True, baseline=("pytorch", "transformers"), text="No.")
+    problems = benchmark.requires(listener, asked)
+    said = ("no recording", "steps: a package that can transcribe", "ablation", "baseline pytorch", "transformers needs the")
+    for words in (*said, "text: this package listens"):
+        assert any(words in problem for problem in problems), (words, problems)
+    good = benchmark.Options(audio=(recording(tmp_path / "a.wav", 1.0),), max_new_tokens=5, language="en")
+    assert benchmark.requires(listener, good) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["listener", "writer"])
+def test_it_is_benchmarked_beside_the_library(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    source: Path = request.getfixturevalue(kind)
+    inputs: dict[str, Any] = {"text": "The kettle is small."}
+    if kind == "listener":
+        inputs = {"audio": (recording(tmp_path / "a.wav", 1.5),), "language": "en"}
+    asked = benchmark.Options(
+        **inputs,
+        rounds=2,
+        loads=1,
+        threads=(1,),
+        max_new_tokens=12,
+        num_beams=1,
+        baseline=("transformers",),
+        model=source.with_name("checkpoint"),
+    )
+    assert benchmark.requires(source, asked) == []
+    report = benchmark.run(source, asked)
+    found = {(row.subject, row.metric): row for row in report.rows}
+    whole = "end to end"
+    assert len(found[whole, "seconds in all: times better than transformers"].samples) == 2
+    assert ((whole, "RTF") in found) is (kind == "listener")
+    if kind == "listener":
+        assert found[whole, "audio"].value == 1.5
+    # the same number of tokens, and what one takes, for both
+    assert found["decoder", "tokens"].value == found["decoder (transformers)", "tokens"].value >= 10
+    assert found["decoder (transformers)", "per token, P50"].value > 0
+    assert {"encoder", "decoder"} <= {row.subject for row in report.rows if row.metric == "share"}
+    assert {"encoder alone", "decoder alone"} <= {row.subject for row in report.rows if row.metric == "one call"}
+    assert {"encoder alone", "decoder alone"} <= {
+        row.subject for row in report.rows if row.metric == "part of the limit reached"
+    }
+    assert any(table.heading.startswith("Beside others") for table in report.summaries)
