@@ -267,6 +267,16 @@ def test_long_recordings_are_heard_in_windows(listener: Path) -> None:
     assert program.hear(sound(5.0, 1), ListenRequest(**ACCEPTED)).passages == found.passages
 
 
+def test_text_in_front_of_any_time_begins_with_its_window(listener: Path) -> None:
+    program: Any = open_listener(listener)
+    time = program._first_time
+    found, advance = program._passages(np.array([33, time + 50, time + 50, 44]), 100, 200)
+    assert [(passage.start, passage.end) for passage in found] == [(1.0, 2.0)]
+    assert advance == 100
+    (timed,), _ = program._passages(np.array([time + 10, 33, time + 50, time + 50, 44]), 100, 200)
+    assert timed.start == pytest.approx(1.2)  # the twin: a time that is there counts
+
+
 def test_temperatures_are_tried_while_the_text_is_improbable(listener: Path) -> None:
     program: Any = open_listener(listener)
     samples = sound(1.5, 2)

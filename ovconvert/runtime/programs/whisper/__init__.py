@@ -230,7 +230,8 @@ class Program:
         for place, stop in enumerate(cuts):
             part = tokens[start:stop]
             last = -1 if place < len(cuts) - 1 or single else -2
-            passages.append(self._passage(part, seek, int(part[0]) - self._first_time, int(part[last]) - self._first_time))
+            begun = max(int(part[0]) - self._first_time, 0)  # of text in front of any time, the window's begin
+            passages.append(self._passage(part, seek, begun, int(part[last]) - self._first_time))
             start = stop
         advance = size if single else (int(tokens[start - 2]) - self._first_time) * FRAMES_PER_TOKEN
         return passages, advance if advance > 0 else size
