@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovconvert.errors import UsageError
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import existing_parent
-from ovconvert.runtime.request import DECIDED, Request
+from ovconvert.runtime.request import Request
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,12 +85,14 @@ def write(model: SpeechProgram, text: str, dest: Path, options: Options, progres
 def stream(model: SpeechProgram, text: str, dest: Path, options: Options, progress: Progress) -> Speech:
     """Speak `text` and write it chunk by chunk, to standard output if `dest` says so."""
     from ovconvert.runtime.streaming import Writer, growing
+    from ovconvert.runtime.takes import streamed
 
+    asked = replace(options, **streamed(options, model.takes))
     if str(dest) == STANDARD:
         writer = Writer(sys.stdout.buffer, raw=options.raw)
-        return model.speak(text, options.streamed(), progress, writer.add)
+        return model.speak(text, asked, progress, writer.add)
     with growing(dest, raw=options.raw, overwrite=options.force) as writer:
-        return model.speak(text, options.streamed(), progress, writer.add)
+        return model.speak(text, asked, progress, writer.add)
 
 
 def refuse_output(dest: Path, options: Options) -> None:
@@ -152,7 +154,7 @@ def table(speech: Speech) -> Table:
     """
     from rich.table import Table
 
-    settings = [f"{name} {value}" for name, value in vars(speech.request).items() if name in DECIDED]
+    settings = [f"{name} {value}" for name, value in speech.settings.items()]
     drawn = Table("component", "seconds", caption=", ".join(settings), caption_justify="left")
     for name, seconds in speech.timings.items():
         drawn.add_row(name, f"{seconds:.3f}")

@@ -20,9 +20,19 @@ from ovconvert.runtime.request import Request
 if TYPE_CHECKING:
     from ovconvert.runtime.listening import ListeningProgram
     from ovconvert.runtime.speech import SpeechProgram
+    from ovconvert.runtime.takes import Takes
     from ovconvert.runtime.writing import WritingProgram
 
-__all__ = ["Request", "find_program", "open_listener", "open_package", "open_writer"]
+__all__ = [
+    "Request",
+    "find_program",
+    "needs_of",
+    "open_listener",
+    "open_package",
+    "open_writer",
+    "speaks",
+    "takes_of",
+]
 
 
 def open_package(directory: Path, *, threads: int | None = None, cache_dir: Path | None = None) -> SpeechProgram:
@@ -46,13 +56,31 @@ def open_writer(directory: Path, *, threads: int | None = None, cache_dir: Path 
 
 def find_program(family: str) -> Any:
     """Return the class of the program for packages of a family. Raises UsageError if there is none."""
-    name = f"{__name__}.programs.{family}"
-    if not family.isidentifier() or importlib.util.find_spec(name) is None:
+    if not _has_program(family):
         raise UsageError(
             f"this version has no program for packages of the family {family!r}; its components run with "
             "ovconvert.runtime.engine and ovconvert.runtime.cache"
         )
-    return importlib.import_module(name).Program
+    return importlib.import_module(f"{__name__}.programs.{family}").Program
+
+
+def speaks(manifest: package.Manifest) -> bool:
+    """Tell whether this version has a program that speaks with packages of that family."""
+    return _has_program(manifest.family) and hasattr(find_program(manifest.family), "speak")
+
+
+def takes_of(manifest: package.Manifest) -> Takes:
+    """Return the fields of a request that a package obeys, none if it does not speak."""
+    return find_program(manifest.family).taken(manifest) if speaks(manifest) else {}
+
+
+def needs_of(manifest: package.Manifest) -> tuple[str, ...]:
+    """Return the fields of a request that a package wants to be given."""
+    return find_program(manifest.family).NEEDS if speaks(manifest) else ()
+
+
+def _has_program(family: str) -> bool:
+    return family.isidentifier() and importlib.util.find_spec(f"{__name__}.programs.{family}") is not None
 
 
 def _open(directory: Path, ability: str, threads: int | None, cache_dir: Path | None) -> object:

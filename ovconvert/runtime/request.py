@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ovconvert.errors import UsageError, listing
 from ovconvert.options import left_open, option
@@ -153,20 +153,16 @@ class Request:
         if problems:
             raise UsageError(listing("the request cannot be served:", problems))
 
-    def streamed(self) -> Self:
-        """Return the request with what lets the first audio come early, where it does not say otherwise."""
-        return replace(self, **{name: value for name, value in STREAMING.items() if getattr(self, name) is None})
-
-    def resolved(self, defaults: Mapping[str, Any]) -> Resolved:
-        """Return the request with everything that it leaves open taken from its profile, else from `defaults`, a package's,
-        else the original's.
+    def resolved(self, defaults: Mapping[str, Any], profile: Mapping[str, Any] | None = None) -> Resolved:
+        """Return the request with everything that it leaves open taken from its profile (or `profile`, what counts of it),
+        else from `defaults`, a package's, else the original's.
 
         Raises UsageError as making a request does.
         """
         asked = {field.name: getattr(self, field.name) for field in fields(Request)}
         said = {name: value for name, value in asked.items() if value is not None}
         decided = {name: value for name, value in defaults.items() if name in DECIDED}
-        return Resolved(**decided | PROFILES[self.profile] | said)
+        return Resolved(**decided | dict(PROFILES[self.profile] if profile is None else profile) | said)
 
 
 RANGES: tuple[tuple[str, float, float], ...] = (

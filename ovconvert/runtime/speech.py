@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ovconvert.runtime.request import Request, Resolved
+from ovconvert.runtime.takes import Takes
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Speech:
     first_audio_seconds: float = 0.0
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)  # that held, of those that a package may decide
 
     @property
     def audio_seconds(self) -> float:
@@ -50,7 +52,9 @@ class Speech:
 
 
 class SpeechProgram(Protocol):
-    """How the components of a family make speech."""
+    """How the components of a family make speech. `takes` says which fields of a request it obeys."""
+
+    takes: Takes
 
     def stream(self, text: str, request: Request, on_progress: Callable[[str, int, int], None] = ...) -> Iterator[Chunk]:
         """Yield the audio of `text` in chunks, each as soon as it is made."""

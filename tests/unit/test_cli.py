@@ -22,6 +22,7 @@ from ovconvert.errors import OvconvertError, QualityError
 from ovconvert.options import Progress
 from ovconvert.report import from_json
 from ovconvert.runtime.request import Resolved
+from ovconvert.runtime.takes import Takes, whole
 
 
 def run(*arguments: str, group: click.Command = cli, stdin: bytes | None = None) -> Result:
@@ -237,11 +238,13 @@ class Speech:
     first_audio_seconds: float = 0.4
     notes: tuple[str, ...] = ("the voice was cut",)
     seconds: float = 0.75
+    settings: ClassVar[dict[str, int]] = {"num_beams": 2, "steps": 25}
 
 
 class Voice:
     """A made-up model that remembers what it was asked."""
 
+    takes: ClassVar[Takes] = whole("segment_by", "chunk_seconds")
     asked: ClassVar[list[tuple[str, speak.Options]]] = []
 
     def speak(self, text: str, request: speak.Options, on_progress: Progress) -> Speech:

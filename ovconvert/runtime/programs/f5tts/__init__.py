@@ -2,55 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import ClassVar
 
 import numpy as np
 
-from ovconvert.errors import UsageError
-from ovconvert.package import ASSETS
-from ovconvert.runtime import audio
 from ovconvert.runtime.engine import Engine
 from ovconvert.runtime.programs.f5tts.synthesis import Synthesis
 from ovconvert.runtime.programs.f5tts.texts import Texts, checked, pieces, size
 from ovconvert.runtime.programs.f5tts.voices import Voice, read_voice
 from ovconvert.runtime.request import Request, Resolved
-from ovconvert.runtime.speech import Chunk, Speech
+from ovconvert.runtime.speaking import Report, Speaker, quiet
+from ovconvert.runtime.speech import Chunk
+from ovconvert.runtime.takes import FLOW, RECORDING, whole
 
-EMOTION = ("emotion_voice", "emotion_vector", "emotion_text")
 WHOLE_SECONDS = 22.0  # of recording and piece together; the original cuts its text so
 FADE_SECONDS = 0.15  # over which pieces fade into each other, if there is no silence between them
 
-Report = Callable[[str, int, int], None]
 
-
-def _quiet(what: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
-
-
-class Program:
+class Program(Speaker):
     """Speech by an F5-TTS package. Utterances take turns, piece by piece."""
 
+    TAKES: ClassVar = whole(*RECORDING, *FLOW, "speed", "segment_by", "silence_ms")
+    NEEDS = ("voice",)
+
     def __init__(self, engine: Engine) -> None:
-        assets = engine.directory / ASSETS
-        self._engine = engine
-        self._settings: dict[str, Any] = json.loads((assets / "config.json").read_text(encoding="utf-8"))
-        self._synthesis = Synthesis(engine, self._settings, Texts(assets / "vocab.txt"))
+        super().__init__(engine)
+        self._synthesis = Synthesis(engine, self._settings, Texts(self._assets / "vocab.txt"))
         self._turn = threading.Lock()
 
-    def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Iterator[Chunk]:
+    def stream(self, text: str, request: Request, on_progress: Report = quiet) -> Generator[Chunk, None, None]:
         """Yield the audio of `text`, a piece at a time.
 
         Raises UsageError for a text or a recording that cannot be spoken (with), and for what the model does not do, before
         any audio is made.
         """
-        asked = request.resolved(self._settings["generation"])
-        given = [name for name in EMOTION if getattr(asked, name) is not None]
-        if given:
-            raise UsageError(f"{' and '.join(given)} given: this model takes no emotion; leave it out")
+        asked = self.resolved(request)
         said = checked(text)
         voice = read_voice(asked, self._settings["mel"])
         cut = pieces(said, most_bytes(voice, asked))
@@ -66,7 +54,7 @@ class Program:
                     samples = self._synthesis.wave(mel, voice)
                 yield samples, mel.shape[2]
 
-        def chunks() -> Iterator[Chunk]:
+        def chunks() -> Generator[Chunk, None, None]:
             held = np.zeros(0, np.float32)
             for number, (made, frames) in enumerate(voiced()):
                 samples = faded(held, made)
@@ -82,31 +70,6 @@ class Program:
         Raises UsageError as `stream` does.
         """
         return np.concatenate([chunk.samples for chunk in self.stream(text, request)])
-
-    def speak(
-        self,
-        text: str,
-        request: Request,
-        on_progress: Report = _quiet,
-        on_chunk: Callable[[Chunk], None] = lambda chunk: None,
-    ) -> Speech:
-        """Return the audio of `text`; hand each piece to `on_chunk` as soon as it is made. Raises as `stream` does."""
-        start, first = time.perf_counter(), 0.0
-        before = dict(self._engine.seconds)
-        chunks: list[Chunk] = []
-        for chunk in self.stream(text, request, on_progress):
-            first = first or time.perf_counter() - start
-            chunks.append(chunk)
-            on_chunk(chunk)
-        spent = {name: seconds - before.get(name, 0.0) for name, seconds in self._engine.seconds.items()}
-        return Speech(
-            samples=audio.join([chunk.samples for chunk in chunks], chunks[-1].silence),
-            sample_rate=chunks[0].sample_rate,
-            request=request.resolved(self._settings["generation"]),
-            timings={name: seconds for name, seconds in spent.items() if seconds > 0.0},
-            first_audio_seconds=first,
-            seconds=time.perf_counter() - start,
-        )
 
 
 def most_bytes(voice: Voice, request: Resolved) -> int:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from ovconvert.errors import UsageError
-from ovconvert.package import ASSETS
-from ovconvert.runtime import audio
 from ovconvert.runtime.engine import Engine
 from ovconvert.runtime.overlap import Left, ahead
 from ovconvert.runtime.programs.indextts2.classifier import COMPONENT as CLASSIFIER
@@ -25,18 +20,12 @@ from ovconvert.runtime.programs.indextts2.synthesis import Draft, Synthesis
 from ovconvert.runtime.programs.indextts2.texts import Segment, Texts
 from ovconvert.runtime.programs.indextts2.voices import Voice, Voices
 from ovconvert.runtime.request import Request, Resolved
-from ovconvert.runtime.speech import Chunk, Speech
-
-FOREIGN = ("speaker", "instruct_text")
-
-Report = Callable[[str, int, int], None]
+from ovconvert.runtime.speaking import Report, Speaker, quiet
+from ovconvert.runtime.speech import Chunk
+from ovconvert.runtime.takes import BEAMS, EMOTION, FLOW, SAMPLING, whole
 
 
-def _quiet(what: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
-
-
-class Program:
+class Program(Speaker):
     """Speech by an IndexTTS2 package.
 
     Voices, and the emotion vectors of recordings, are computed once and remembered. Utterances may run side by side: their
@@ -44,19 +33,34 @@ class Program:
     request asks for it.
     """
 
+    TAKES: ClassVar = {
+        **whole("voice", "max_reference_seconds", "language", "speed", *EMOTION, *SAMPLING, *BEAMS, *FLOW),
+        **whole("latents", "positions", "prompt_seconds", "segment_by", "segment_tokens", "silence_ms"),
+        **whole("chunk_seconds", "overlap"),
+    }
+    OF: ClassVar = {"latents": "latent_projector"}  # version 2.5 makes content from the codes alone
+    NEEDS = ("voice",)
+
     def __init__(self, engine: Engine) -> None:
-        assets = engine.directory / ASSETS
-        self._engine = engine
-        self._settings: dict[str, Any] = json.loads((assets / "config.json").read_text(encoding="utf-8"))
-        self._assets = assets
-        self._texts = Texts(self._settings, assets)
+        super().__init__(engine)
+        self._texts = Texts(self._settings, self._assets)
         self._voices = Voices(engine, self._settings)
-        self._matrix = EmotionMatrix(self._settings, assets)
+        self._matrix = EmotionMatrix(self._settings, self._assets)
         self._synthesis: Synthesis | None = None
         self._classifier: EmotionClassifier | None = None
         # what decodes, and what solves and voices, each serve one segment at a time; a voice needs both
         self._decoding = threading.RLock()
         self._voicing = threading.RLock()
+
+    def contradictions(self, asked: Resolved) -> list[str]:
+        """Return a line for what shapes an emotion where none is given."""
+        drawn = asked.emotion_vector is not None or asked.emotion_text is not None
+        problems = []
+        if asked.emotion_alpha != 1.0 and not drawn and asked.emotion_voice is None:
+            problems.append("emotion_alpha is the strength of an emotion; give emotion_voice, _vector or _text")
+        if asked.emotion_random and not drawn:
+            problems.append("emotion_random draws vectors of an emotion that is weighed; give emotion_vector or _text")
+        return problems
 
     def register(self, path: Path, max_seconds: float = Request.max_reference_seconds) -> Voice:
         """Compute and remember the voice in the recording at `path`, so that the first request need not."""
@@ -65,13 +69,13 @@ class Program:
             self._voices.emotion(path, max_seconds)
             return voice
 
-    def stream(self, text: str, request: Request, on_progress: Report = _quiet) -> Generator[Chunk, None, None]:
+    def stream(self, text: str, request: Request, on_progress: Report = quiet) -> Generator[Chunk, None, None]:
         """Yield the audio of `text` chunk by chunk; while one is consumed, the next is made.
 
         Progress is reported from other threads, one call at a time. Raises UsageError for a text or a recording that cannot
         be spoken (with), before any audio is made.
         """
-        asked = self._resolved(request)
+        asked = self.resolved(request)
         segments = self._texts.segments(text, asked)
         _required(asked.voice)
         left = threading.Event()
@@ -119,63 +123,18 @@ class Program:
         """Return the mel (1, bands, frames) from which `render` makes audio. Raises UsageError as it does."""
         with self._decoding, self._voicing:
             synthesis, draft, voice, resolved = self._given(text, codes, request)
-            return synthesis.spectrum(draft, voice, resolved, _quiet)
+            return synthesis.spectrum(draft, voice, resolved, quiet)
 
     def logits(self, text: str, codes: np.ndarray, request: Request) -> np.ndarray:
         """Return the decoder's logits (codes + 1, vocabulary) before each of given codes (n,) and after the last.
 
         Step by step, as if the decoder had chosen them for `text`. Raises UsageError as `render` does.
         """
-        resolved = self._resolved(request)
+        resolved = self.resolved(request)
         segment = self._only_segment(text, resolved)
         with self._decoding, self._voicing:
             synthesis, voice, emotion = self._prepare(text, resolved)
             return synthesis.logits(segment, codes, voice, emotion, resolved)
-
-    def speak(
-        self,
-        text: str,
-        request: Request,
-        on_progress: Report = _quiet,
-        on_chunk: Callable[[Chunk], None] = lambda chunk: None,
-    ) -> Speech:
-        """Return the audio of `text`; hand each chunk to `on_chunk` as soon as it is made. Raises as `stream` does."""
-        request = self._resolved(request)
-        start = time.perf_counter()
-        before = dict(self._engine.seconds)
-        first = 0.0
-        chunks = []
-        with closing(self.stream(text, request, on_progress)) as made:
-            for chunk in made:
-                if not first and len(chunk.samples):
-                    first = time.perf_counter() - start
-                chunks.append(chunk)
-                on_chunk(chunk)
-        passed = time.perf_counter() - start
-        spent = {name: seconds - before.get(name, 0.0) for name, seconds in self._engine.seconds.items()}
-        parts = [list(part) for _, part in groupby(chunks, lambda chunk: chunk.segment)]  # of each segment
-        samples = audio.join([np.concatenate([chunk.samples for chunk in part]) for part in parts], parts[0][-1].silence)
-        notes = tuple(
-            f"segment {number} {what}: {chunk.text!r}"
-            for number, chunk in enumerate((part[-1] for part in parts), 1)
-            for what, true in (
-                (f"reached the limit of {chunk.tokens} tokens", not chunk.finished),
-                ("was ended by the model before it began", not chunk.tokens),
-            )
-            if true
-        )
-        timings = {name: seconds for name, seconds in spent.items() if seconds > 0.0}
-        return Speech(samples, chunks[0].sample_rate, request, timings, first, notes, passed)
-
-    def _resolved(self, request: Request) -> Resolved:
-        """Return the request with what it leaves open decided by the package, else by the original.
-
-        Raises UsageError for what other models are told.
-        """
-        given = [name for name in FOREIGN if getattr(request, name) is not None]
-        if given:
-            raise UsageError(f"{' and '.join(given)} given: this model is told nothing of the kind; leave it out")
-        return request.resolved(self._settings.get("generation", {}))
 
     def _prepare(self, text: str, request: Resolved) -> tuple[Synthesis, Voice, np.ndarray]:
         """Return the synthesis, the voice, and the emotion vector (1, width) that a request asks for."""
@@ -187,7 +146,7 @@ class Program:
         return self._synthesis, voice, emotion
 
     def _given(self, text: str, codes: np.ndarray, request: Request) -> tuple[Synthesis, Draft, Voice, Resolved]:
-        resolved = self._resolved(request)
+        resolved = self.resolved(request)
         segment = self._only_segment(text, resolved)
         synthesis, voice, emotion = self._prepare(text, resolved)
         return synthesis, synthesis.given(segment, codes, voice, emotion, resolved), voice, resolved
