@@ -96,7 +96,8 @@ class Component:
     `keep_fp` holds patterns of weight names that quantization leaves alone; `floor_db` is the lowest signal-to-noise
     ratio against PyTorch that validation accepts, by precision. `reach` is how many frames of input on each side a frame
     of output depends on: with so many around it, a piece can be computed alone; 0 where that was not stated. Of a `pruned`
-    one units were removed, so that it is not quite what PyTorch computed.
+    one units were removed, so that it is not quite what PyTorch computed. Of a `weights_only` one quantization leaves the
+    activations alone unless it is named: they cannot stand it, or nothing is gained.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Component:
     floor_db: dict[str, float] = field(default_factory=dict)
     reach: int = 0
     pruned: bool = False
+    weights_only: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

@@ -28,7 +28,7 @@ class Asked(Compression):
     components: tuple[str, ...] = option(
         (),
         "Components to quantize, comma-separated; the others are copied. Default: all; with --quant-mode the activations of "
-        "front end, encoders and estimator, and the weights of all.",
+        "front end, encoders and estimator, but for those that a family leaves out, and the weights of all.",
     )
     formats: tuple[str, ...] = option(
         (),
@@ -92,7 +92,12 @@ def decides(component: Component) -> bool:
 
 def full(component: Component, options: Asked) -> bool:
     """Tell whether the activations of a component are quantized too, if that is asked for at all."""
-    return component.name in options.components or (not options.components and component.role in FULL_ROLES)
+    return component.name in options.components or (not options.components and full_by_default(component))
+
+
+def full_by_default(component: Component) -> bool:
+    """Tell whether a component that is not named has its activations quantized where that is asked for."""
+    return component.role in FULL_ROLES and not component.weights_only
 
 
 def kept(layers: Sequence[Layer], component: Component, options: Asked) -> list[Layer]:

@@ -16,7 +16,7 @@ from ovconvert import calibration, package
 from ovconvert.errors import ConversionError
 from ovconvert.options import Progress, silent
 from ovconvert.package import Manifest, PackedComponent
-from ovconvert.quantization.asked import FULL_ROLES, decides
+from ovconvert.quantization.asked import decides, full_by_default
 from ovconvert.spec import FLOAT_FORMATS, FULL_INT8, PRECISIONS
 from ovconvert.stages import quantize
 
@@ -74,7 +74,7 @@ class Shelf:
         if decides(component):
             return "fp16"
         if precision == FULL_INT8 and not (
-            component.role in FULL_ROLES and component.name in self._heard and component.cache is None
+            full_by_default(component) and component.name in self._heard and component.cache is None
         ):
             return "int8"
         return precision

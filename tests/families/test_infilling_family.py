@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ovconvert import families, package
+from ovconvert import calibrate, families, package
 from ovconvert.errors import ConversionError, UsageError
 from ovconvert.families.f5tts import synthetic
 from ovconvert.judges import quality, validate
@@ -166,6 +166,27 @@ def test_int8_validates_and_speaks(checkpoint: Path, tmp_path: Path) -> None:
     samples = open_package(small).speak(TEXT, asked(checkpoint)).samples
     assert np.isfinite(samples).all()
     assert 0 < apart(samples, open_package(checkpoint.with_name("package")).speak(TEXT, asked(checkpoint)).samples) < 1
+
+
+@pytest.mark.slow
+def test_int8_activations_leave_the_text_embedding_alone_unless_it_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    place, texts = checkpoint.with_name("package"), tmp_path / "texts.txt"
+    texts.write_text("Good morning to all.\nGood night to you.\n")
+    heard = calibrate.Options(texts=texts, voices=checkpoint / "voices", num_samples=40)
+    dataset = calibrate.run(place, tmp_path / "calibration", heard)
+
+    def fallen(components: tuple[str, ...]) -> dict[str, set[str]]:
+        options = quantize.Options(quant_mode="int8", dataset=dataset, components=components)
+        small = quantize.run(place, tmp_path / f"int8-{len(components)}", options)
+        found = {one.component.name: one.activations for one in package.load(small).components}
+        report = validate.run(small, validate.Options())
+        return {
+            "int8": {name for name, kind in found.items() if kind == "int8"},
+            "fallen": {r.subject for r in report.failed},
+        }
+
+    assert fallen(()) == {"int8": {"flow_estimator"}, "fallen": set()}
+    assert fallen(("text_embedding",)) == {"int8": {"text_embedding"}, "fallen": {"text_embedding (plain)"}}
 
 
 def test_token_by_token_nothing_can_be_asked_of_a_model_without_tokens(checkpoint: Path) -> None:

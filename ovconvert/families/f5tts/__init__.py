@@ -95,7 +95,15 @@ class Checkpoint:
 
     def _component(self, part: parts.Part) -> Component:
         inputs, outputs = part.ports(self._configs[part.name])
-        return Component(part.name, part.role, inputs, outputs, keep_fp=part.keep_fp, floor_db=FLOORS)
+        return Component(
+            part.name,
+            part.role,
+            inputs,
+            outputs,
+            keep_fp=part.keep_fp,
+            floor_db=FLOORS,
+            weights_only=part.weights_only,
+        )
 
     def _shapes_of(self, part: parts.Part) -> dict[str, tuple[int, ...]]:
         """Return the shapes of what a part may read, under the names of its network."""
