@@ -194,7 +194,7 @@ def test_a_stream_that_is_left_stops_working(model: Program, request_: Request, 
 
 def test_overlapped_is_what_it_is_one_after_the_other(model: Program, model25: Program, request_: Request) -> None:
     alone = replace(request_, segment_tokens=60, overlap=False)
-    for program, latents in ((model, "second-pass"), (model, "step"), (model25, "second-pass")):
+    for program, latents in ((model, "second-pass"), (model, "step"), (model25, None)):
         asked = replace(alone, latents=latents)
         left, right = program.speak(LONG, asked), program.speak(LONG, replace(asked, overlap=True))
         assert difference(left.samples, right.samples) == 0.0
