@@ -29,6 +29,7 @@ from ovconvert.disturbance import Spell, complaints
 from ovconvert.machine import Machine, describe
 from ovconvert.options import Progress
 from ovconvert.roofline.count import Work
+from ovconvert.runtime import takes_of
 
 # of a request: an utterance that runs every component
 BRIEF: dict[str, Any] = {"max_new_tokens": 8, "min_new_tokens": 8, "steps": 1}
@@ -104,7 +105,9 @@ def measure(plan: Plan, progress: Progress) -> Findings:
                 owners.add(subject.label)
             process = workers[subject.label] = shared[place]
             keep = scratch if subject is first and plan.components else None
-            asked = brief(subject.asked) if plan.brief and subject is not first else subject.asked
+            asked = (
+                brief(subject.asked, package.load(subject.package)) if plan.brief and subject is not first else subject.asked
+            )
             cases += process.call("warm_up", asked, plan.texts, keep, plan.contexts)
             findings.settings[subject.label] = process.call("settings")
         progress("warm-up", len(plan.subjects), len(plan.subjects))
@@ -135,9 +138,9 @@ def measure(plan: Plan, progress: Progress) -> Findings:
     return findings
 
 
-def brief(asked: Asked) -> Asked:
-    """Return a request made short, as far as its kind can be."""
-    known = {one.name for one in dataclasses.fields(asked)}
+def brief(asked: Asked, manifest: package.Manifest) -> Asked:
+    """Return a request made short, as far as its kind and the model can be."""
+    known = takes_of(manifest).keys() or {one.name for one in dataclasses.fields(asked)}
     return dataclasses.replace(asked, **{name: value for name, value in BRIEF.items() if name in known})
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ovconvert.package import Manifest, PackedComponent
 from ovconvert.runtime.cache import FORMS
+from ovconvert.runtime.takes import Takes, narrowed
 
 KV_CACHE_PRECISION = "KV_CACHE_PRECISION"
 
@@ -42,10 +43,15 @@ class Variant:
         options = {**packed.runtime_options, **self.runtime_options}
         return dataclasses.replace(packed, graphs=graphs, runtime_options=options)
 
-    def possible(self, manifest: Manifest) -> bool:
-        """Tell whether the package has the form that the variant asks for."""
+    def possible(self, manifest: Manifest, takes: Takes) -> bool:
+        """Tell whether the package has the form that the variant asks for, and its model one of the settings."""
         steps = [packed for packed in manifest.components if packed.component.cache is not None]
-        return not self.form or any(self.form in packed.graphs for packed in steps)
+        formed = not self.form or any(self.form in packed.graphs for packed in steps)
+        return formed and bool(steps or not self.runtime_options) and bool(not self.request or self.within(takes).request)
+
+    def within(self, takes: Takes) -> Variant:
+        """Return the variant with the settings that a model has."""
+        return dataclasses.replace(self, request=narrowed(self.request, takes))
 
 
 ADDITIONS = (

@@ -27,6 +27,7 @@ from ovconvert.machine import describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest
 from ovconvert.report import Exhibit, Measurement, Report
+from ovconvert.runtime import needs_of, takes_of
 from ovconvert.runtime.request import PROFILES, Request
 
 JUDGE = "benchmark"
@@ -220,12 +221,14 @@ def measure_pair(base: Path, new: Path, options: Options, progress: Progress = s
 
 
 def needs_voice(manifest: Manifest) -> bool:
-    """Tell whether a package hears a recording before it speaks."""
-    return any(packed.component.role == "frontend" for packed in manifest.components)
+    """Tell whether a package speaks in the voice of a recording alone."""
+    return "voice" in needs_of(manifest)
 
 
 def voice_of(package_dir: Path, options: Options) -> Path | None:
-    """Return the reference recording: the one that is given, else the first that the package holds, None if it has none."""
+    """Return the reference recording: the one that is given, else the first that the package holds if it needs one."""
+    if not needs_voice(package.load(package_dir)):
+        return options.voice
     held = sorted(path for path in (package_dir / package.ASSETS).rglob("*") if path.suffix.lower() in RECORDINGS)
     return options.voice or next(iter(held), None)
 
@@ -318,10 +321,17 @@ def _variants(manifest: Manifest, options: Options) -> tuple[list[Variant], list
         for seconds in options.reference_seconds
     ]
     found += [Variant(f"{PROFILE} {name}", request={PROFILE: name}, exact=False) for name in options.profiles]
-    added = cumulative(ADDITIONS) if options.ablation else ()
-    impossible = [variant for variant in added if not variant.possible(manifest)]
-    notes = [f"ablation: {variant.name!r} left out, the package has no form {variant.form!r}" for variant in impossible]
-    return [*found, *(variant for variant in added if variant not in impossible)], notes
+    takes = takes_of(manifest)
+    added = list(zip(ADDITIONS, cumulative(ADDITIONS), strict=True)) if options.ablation else []
+    notes = []
+    cached = any(packed.component.cache is not None for packed in manifest.components)
+    for addition, whole in added:
+        variant = whole if cached else dataclasses.replace(whole, form="", runtime_options={})
+        if addition.possible(manifest, takes) and dataclasses.replace(variant, request={}).possible(manifest, takes):
+            found.append(variant.within(takes))
+        else:
+            notes.append(f"ablation: {variant.name!r} left out, the package has no such form or setting")
+    return found, notes
 
 
 def _rows(findings: Findings, label: str, shown: str | None = None) -> Iterator[Measurement]:

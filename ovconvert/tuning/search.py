@@ -19,6 +19,7 @@ from ovconvert.intervals import Estimate
 from ovconvert.quality.rows import Floors
 from ovconvert.report import figure
 from ovconvert.runtime.request import PROFILES, Request
+from ovconvert.runtime.takes import Takes, narrowed
 from ovconvert.tuning.hearing import Heard
 
 WORTH = 1.02  # times as fast: less is nothing
@@ -54,12 +55,15 @@ class Verdict:
     trials: tuple[Trial, ...] = ()
 
 
-def settings_of(request: Request) -> tuple[Setting, ...]:
-    """Return the settings to try: the profiles, and what an ablation adds. What the request gives is not changed."""
+def settings_of(request: Request, takes: Takes) -> tuple[Setting, ...]:
+    """Return the settings to try: the profiles, and what an ablation adds, as far as the model takes them.
+
+    What the request gives is not changed.
+    """
     named = [(f"profile {name}", changes) for name, changes in PROFILES.items() if changes and name != request.profile]
     named += [(row.name.removeprefix("+ "), dict(row.request)) for row in ADDITIONS if row.request]
     left = [
-        Setting(name, {key: value for key, value in changes.items() if getattr(request, key) is None})
+        Setting(name, {key: value for key, value in narrowed(changes, takes).items() if getattr(request, key) is None})
         for name, changes in named
     ]
     return tuple(setting for setting in left if setting.changes)

@@ -14,6 +14,7 @@ from ovconvert.bench.texts import Text
 from ovconvert.intervals import Estimate
 from ovconvert.options import Progress
 from ovconvert.quality.rows import Floors
+from ovconvert.runtime import takes_of
 from ovconvert.runtime.request import Request
 from ovconvert.tuning.hearing import Heard, Listener
 from ovconvert.tuning.packages import Shelf
@@ -119,7 +120,7 @@ class Tuning:
         for name in uniform:
             self._say(f"package in {name}")
             self.shelf.uniform(name, self.progress)
-        candidates = settings_of(self.request) if self.with_settings else ()
+        candidates = settings_of(self.request, takes_of(self.shelf.manifest)) if self.with_settings else ()
         self._left = len(candidates) + len(source) * max(len(uniform) - 1, 0) + len(uniform) + 3
         settings, trials = self._settings(candidates)
         self._left = len(source) * max(len(uniform) - 1, 0) + len(uniform) + 3

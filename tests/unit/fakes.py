@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ovconvert import recipe
+from ovconvert import recipe, runtime
 from ovconvert.errors import ParityError, UsageError
 from ovconvert.machine import describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.report import Measurement, Report, at_least
+from ovconvert.runtime import Request
+from ovconvert.runtime.takes import Takes
 from ovconvert.verbs import Verb
 
 VERBS = (
@@ -108,3 +111,16 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Garden:
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(recipe, "BY_NAME", {verb.name: verb for verb in VERBS})
     return garden
+
+
+EVERYTHING: Takes = dict.fromkeys((field.name for field in fields(Request)), ())
+
+
+def speaking(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    """Let packages of a made-up family have a program that speaks in the voice of a recording, and takes every setting."""
+    program = SimpleNamespace(speak=None, taken=lambda manifest: EVERYTHING, NEEDS=("voice",))
+    name = f"{runtime.__name__}.programs.{family}"
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    module.Program = program  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, module)

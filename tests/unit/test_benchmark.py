@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pytest
 
 from ovconvert import package
@@ -26,6 +27,11 @@ from ovconvert.spec import CacheSpec, Component, Port
 
 ROUNDS = 8
 MACHINE = describe(versions={})
+
+
+@pytest.fixture(autouse=True)
+def speaking(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.speaking(monkeypatch, "made_up")
 
 
 @pytest.fixture
@@ -177,7 +183,7 @@ def test_an_ablation_leaves_out_what_the_package_lacks(package_dir: Path, voice:
     report = benchmark.run(package_dir, Options(voice=voice, rounds=ROUNDS, ablation=True, reference_seconds=(5.0,)))
     labels = [subject.label for subject in measured().subjects]
     assert labels[1:4] == ["reference of 5 s", "+ explicit cache", "+ cache in the model"]
-    assert any("'full_sequence'" in note for note in report.notes)
+    assert any("'whole sequence in every step' left out" in note for note in report.notes)
     remarks = {row.subject: row.detail for row in report.rows if row.metric == "RTF"}
     assert remarks["end to end (+ one beam)"] == "another algorithm: other audio"
     assert remarks["end to end (+ explicit cache)"] == ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import by_hand
+import fakes
 import numpy as np
 import pytest
 import soundfile
@@ -131,6 +132,11 @@ class Made:
 
 def precisions(place: Path) -> dict[str, str]:
     return {one.component.name: one.precision for one in package.load(place).components}
+
+
+@pytest.fixture(autouse=True)
+def speaking(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.speaking(monkeypatch, "made_up")
 
 
 @pytest.fixture
@@ -273,9 +279,10 @@ def test_what_is_wrong_is_told_at_once(made: Path, tmp_path: Path) -> None:
 
 
 def test_settings_that_are_given_stay() -> None:
-    names = {setting.name for setting in settings_of(Request())}
+    names = {setting.name for setting in settings_of(Request(), fakes.EVERYTHING)}
     assert {"profile fast", "one beam", "prompt of 5 s"} <= names
-    left = settings_of(Request(num_beams=2, prompt_seconds=3.0))
+    assert {setting.name for setting in settings_of(Request(), {"num_beams": ()})} == {"profile fast", "one beam"}
+    left = settings_of(Request(num_beams=2, prompt_seconds=3.0), fakes.EVERYTHING)
     assert {"one beam", "prompt of 5 s"} & {setting.name for setting in left} == set()
     assert all("num_beams" not in setting.changes for setting in left)
 

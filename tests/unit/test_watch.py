@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -254,8 +255,17 @@ def test_a_variant_changes_steps_and_nothing_else() -> None:
     assert list(changed.packed("decoder").graphs) == ["with_past"]
     assert changed.packed("decoder").runtime_options == {"X": "1", "KV_CACHE_PRECISION": "u8"}
     assert changed.packed("vocoder") == MANIFEST.packed("vocoder")
-    assert not Variant("x", form="full_sequence").possible(MANIFEST)
-    assert Variant("x", form="with_past").possible(MANIFEST)
+    assert not Variant("x", form="full_sequence").possible(MANIFEST, {})
+    assert Variant("x", form="with_past").possible(MANIFEST, {})
+
+
+def test_a_variant_asks_for_what_the_model_has() -> None:
+    asked = Variant("x", request={"latents": "step", "num_beams": 1, "top_k": 4})
+    assert asked.within({"num_beams": (1,), "top_k": (3,)}).request == {"num_beams": 1}
+    assert asked.possible(MANIFEST, {"latents": ()}) and not asked.possible(MANIFEST, {"steps": ()})
+    stepless = dataclasses.replace(MANIFEST, components=(MANIFEST.packed("vocoder"),))
+    cached = Variant("x", runtime_options={"KV_CACHE_PRECISION": "u8"})
+    assert cached.possible(MANIFEST, {}) and not cached.possible(stepless, {})
 
 
 def test_an_ablation_adds_to_what_was_there() -> None:
