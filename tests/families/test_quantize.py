@@ -297,6 +297,31 @@ def test_full_int8_from_calibration(package_dir: Path, calibration_dir: Path, tm
 
 
 @pytest.mark.slow
+def test_calibration_on_noise_fails_validation(package_dir: Path, calibration_dir: Path, tmp_path: Path) -> None:
+    noise, heard = shutil.copytree(calibration_dir, tmp_path / "noise"), "length_regulator"
+    rng = np.random.default_rng(0)
+    for path in (noise / heard).iterdir():
+        with np.load(path) as stored:
+            inputs = {name: stored[name] for name in stored.files}
+        np.savez(path, **{name: _noise(values, rng) for name, values in inputs.items()})
+    found = calibration.load(noise)
+    sealed = (dataclasses.replace(one, sha256=package.sha256(noise / one.file)) for one in found.samples)
+    calibration.save(dataclasses.replace(found, samples=tuple(sealed)), noise)
+    codes = []
+    for dataset in (calibration_dir, noise):
+        asked = Options(quant_mode="int8", dataset=dataset, components=(heard,), smooth_quant_alpha=0.5)
+        assert quantize.requires(package_dir, asked) == []
+        dest = quantize.run(package_dir, tmp_path / f"on-{dataset.name}", asked)
+        codes.append(CliRunner().invoke(cli, ["validate", str(dest), "--components", heard]).exit_code)
+    assert codes == [0, 5]
+
+
+def _noise(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return faint noise for numbers, so that real ones are cut off; what counts or chooses stays."""
+    return 0.01 * rng.standard_normal(values.shape).astype(values.dtype) if values.dtype.kind == "f" else values
+
+
+@pytest.mark.slow
 def test_a_damaged_dataset_is_refused(package_dir: Path, calibration_dir: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(calibration_dir, tmp_path / "copy")
     asked = Options(quant_mode="int8", dataset=copy, components=("length_regulator",))
