@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from damaged import damage
 
+from ovconvert import package
+from ovconvert.cli import cli
 from ovconvert.judges import quality
 from ovconvert.judges.quality import Options
 from ovconvert.quality.opening import open_program, open_reference
 from ovconvert.runtime.request import Request
+from ovconvert.stages import export, quantize
 
 TEXT = "Good morning."
 
@@ -68,3 +73,20 @@ def test_all_that_is_wrong_is_told_at_once(package_dir: Path, tmp_path: Path) ->
     problems = quality.requires(package_dir, options)
     told = ("threads 0", "max-mos-drop -1.0", "language model", "no such package or checkpoint", "no voice")
     assert all(any(text in problem for problem in problems) for text in told), problems
+
+
+@pytest.mark.slow
+def test_wrong_scales_in_one_layer_are_heard(tmp_path: Path) -> None:
+    trained = Path(__file__).parents[2] / "recipes" / "demo-voice" / "checkpoint"  # of noise, nothing can be heard
+    original = export.run(trained, tmp_path / "fp32", export.Options(weight_format="fp32"))
+    small = quantize.run(original, tmp_path / "int8", quantize.Options(components=("flow_estimator",)))
+    layer = "estimator.wavenet.res_skip_layers.0.conv.conv"
+    assert package.load(small).packed("flow_estimator").layers[layer].bits == 8
+    worse = damage(small, tmp_path / "worse", "flow_estimator", layer, factor=3.0)
+    (tmp_path / "texts.txt").write_text("Open the window.\n")
+    said = ("--texts", str(tmp_path / "texts.txt"), "--voices", str(trained / "voices" / "slt.wav"), "--no-teacher-forced")
+    codes = [
+        CliRunner().invoke(cli, ["quality", str(place), "--reference", str(original), *said]).exit_code
+        for place in (small, worse)
+    ]
+    assert codes == [0, 6]
