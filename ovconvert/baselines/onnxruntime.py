@@ -73,7 +73,7 @@ class OnnxEngine:
         session = self.session(name)
         cache = packed.component.cache
         if form == "stateful" and cache is not None:
-            gather = _session(_gather(cache).SerializeToString(), self._threads)
+            gather = open_session(_gather(cache).SerializeToString(), self._threads)
             return Compiled(partial(_Remembering, session, gather, packed.component, cache))
         return Compiled(partial(_Plain, session))
 
@@ -95,9 +95,9 @@ class OnnxEngine:
         if not path.is_file() or package.sha256(path) != self.manifest.files.get(file):
             raise IntegrityError(f"{path} is missing or changed since the package was made; copy it again or export anew")
         if not self._int8:
-            return _session(path, self._threads)
+            return open_session(path, self._threads)
         with TemporaryDirectory(prefix="ovconvert-int8-") as scratch:
-            return _session(_quantized(path, Path(scratch)), self._threads)
+            return open_session(_quantized(path, Path(scratch)), self._threads)
 
 
 class _Plain:
@@ -149,7 +149,7 @@ class _Remembering:
         return {name: found[_gathered(name)] for name in names}
 
 
-def _session(model: Path | bytes, threads: int | None) -> Any:
+def open_session(model: Path | bytes, threads: int | None) -> Any:
     """Return a session on the CPU for a file or a serialized graph."""
     import onnxruntime
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,7 @@ from ovconvert.baselines.surface import Compiled, Output, Request, require_form
 from ovconvert.errors import UsageError, listing
 from ovconvert.original import Original
 from ovconvert.runtime.cache import empty_cache
+from ovconvert.scripted import open_script
 from ovconvert.spec import Component
 
 if TYPE_CHECKING:
@@ -31,47 +33,72 @@ class TorchEngine:
     loop does: its second call has the time for the beams after the first. Nothing is released then, since the published code
     keeps all that it has loaded. Outputs are the same.
 
+    What a checkpoint brings as ONNX files runs in ONNX Runtime, as published code runs it. `script` describes a model of
+    the user's own, whose weights `checkpoint` has, if it reads any.
+
     Raises UsageError, naming every component, if `checkpoint` is not one that the package can be made from.
     """
 
-    def __init__(self, checkpoint: Path, directory: Path, *, threads: int | None = None, as_published: bool = False) -> None:
+    def __init__(
+        self,
+        checkpoint: Path | None,
+        directory: Path,
+        *,
+        threads: int | None = None,
+        as_published: bool = False,
+        script: str = "",
+    ) -> None:
         self.directory = directory
         self.manifest = package.load(directory)
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.compile_seconds: defaultdict[str, float] = defaultdict(float)
         self.as_published = as_published
         self._threads = threads
-        self._checkpoint = _opened(checkpoint, self.manifest)
+        self._checkpoint = _opened(checkpoint, script, self.manifest)
         self._networks: dict[str, torch.nn.Module] = {}
 
     @property
-    def original(self) -> Original:
+    def original(self) -> Original | None:
         """What the published code does that neither these networks nor the runner's loops do, and how often it runs each.
 
-        Raises UsageError if the family does not say.
+        None if the family does not say, in an original.py beside it.
         """
-        family = self.manifest.family
-        try:
-            found = importlib.import_module(f"{families.__name__}.{family}.original")
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"the family {family!r} does not say how its published code differs; say so in an original.py beside it"
-            ) from error
-        return cast(Original, found.original(self.manifest.variant))
+        name = f"{families.__name__}.{self.manifest.family}.original"
+        if self.manifest.family not in families.names() or find_spec(name) is None:
+            return None
+        return cast(Original, importlib.import_module(name).original(self.manifest.variant))
+
+    @property
+    def remark(self) -> str:
+        """What must be known to read the figures; "" if nothing."""
+        if self.original is not None:
+            return ""
+        caches = (packed.component.cache for packed in self.manifest.components)
+        crossed = (
+            "; keys and values of cross attentions are made in every step" if any(c and c.cross for c in caches) else ""
+        )
+        return f"pytorch: our networks in eager mode, our loops; what published code does more is not counted{crossed}"
 
     def network(self, name: str) -> torch.nn.Module:
         """Return the network of component `name`. Raises UsageError if the package has none of that name."""
         if name not in self._networks:
             self.manifest.packed(name)
             start = time.perf_counter()
-            network = self._checkpoint.build(name).eval()
-            if self.as_published:
-                from ovconvert.baselines.published import restore
-
-                network = restore(network)
-            self._networks[name] = network
+            self._networks[name] = self._built(name)
             self.compile_seconds[name] += time.perf_counter() - start
         return self._networks[name]
+
+    def _built(self, name: str) -> torch.nn.Module:
+        checkpoint = self._checkpoint
+        brought = checkpoint.graph(name) if isinstance(checkpoint, families.BringsGraphs) else None
+        if brought is not None:
+            return _brought(brought, self.manifest.packed(name).component, self._threads)
+        network = checkpoint.build(name).eval()
+        if self.as_published:
+            from ovconvert.baselines.published import restore
+
+            network = restore(network)
+        return network
 
     def call(self, component: Component, inputs: dict[str, np.ndarray], past: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return the outputs of a component on its named inputs and its cache, those of the cache last."""
@@ -140,6 +167,8 @@ class _Remembering:
 
     def __init__(self, engine: TorchEngine, component: Component) -> None:
         self._engine, self._component = engine, component
+        assert component.cache is not None
+        self._tensors = len(list(component.cache.names()))
         self._past: list[torch.Tensor] = []
         # the first call, while it is not known how many beams will continue its one row
         self._prompt: dict[str, np.ndarray] | None = None
@@ -158,7 +187,8 @@ class _Remembering:
             self._prompt = None
         found = self._engine.call(self._component, inputs, self._continued(order))
         ports = self._component.outputs
-        self._past = found[len(ports) :]
+        # behind them come keys and values of cross attentions, which our networks make anew in every call
+        self._past = found[len(ports) : len(ports) + self._tensors]
         return {Output(port.name): value.numpy() for port, value in zip(ports, found, strict=False)}
 
     def _continued(self, order: np.ndarray) -> list[torch.Tensor]:
@@ -175,15 +205,39 @@ class _Remembering:
         import torch
 
         repeated = {port.name: np.repeat(prompt[port.name], more, 0) for port in self._component.inputs}
-        others = self._engine.call(self._component, repeated, [])[len(self._component.outputs) :]
+        ports = len(self._component.outputs)
+        others = self._engine.call(self._component, repeated, [])[ports : ports + self._tensors]
         self._past = [torch.cat(pair) for pair in zip(self._past, others, strict=True)]
 
 
-def _opened(source: Path, manifest: package.Manifest) -> families.Checkpoint:
+def _brought(path: Path, component: Component, threads: int | None) -> torch.nn.Module:
+    """Return the ONNX file at `path` as a network, its inputs and outputs told by position as export tells them."""
+    import torch
+
+    from ovconvert.baselines.onnxruntime import open_session
+
+    session = open_session(path, threads)
+    names = [value.name for value in session.get_inputs()]
+
+    class Brought(torch.nn.Module):
+        def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            found = session.run(None, dict(zip(names, (value.numpy() for value in given), strict=True)))
+            shapes = ([-1 if isinstance(size, str) else size for size in port.shape] for port in component.outputs)
+            told = zip(found, shapes, component.outputs, strict=False)
+            return tuple(torch.from_numpy(value.reshape(shape).astype(port.dtype)) for value, shape, port in told)
+
+    return Brought()
+
+
+def _opened(source: Path | None, script: str, manifest: package.Manifest) -> families.Checkpoint:
     """Return the checkpoint at `source`, split as the package is. Raises UsageError if it is of other sizes."""
     wanted = {packed.component.name: packed.component for packed in manifest.components}
     whole = any(component.role == "step" and component.cache is None for component in wanted.values())
-    checkpoint = families.open_checkpoint(source, manifest.family, split=not whole, strict=False)
+    if script:
+        checkpoint: families.Checkpoint = open_script(script, source)
+    else:
+        assert source is not None  # what makes a subject asks for one of both
+        checkpoint = families.open_checkpoint(source, manifest.family, split=not whole, strict=False)
     have = {component.name: component for component in checkpoint.family.components}
     problems = [f"{name}: not in the checkpoint" for name in wanted if name not in have]
     problems += [
@@ -193,7 +247,9 @@ def _opened(source: Path, manifest: package.Manifest) -> families.Checkpoint:
     ]
     if problems:
         raise UsageError(
-            listing(f"the checkpoint {source} is not the one that the package was made from; give that one:", problems)
+            listing(
+                f"the checkpoint {script or source} is not the one that the package was made from; give that one:", problems
+            )
         )
     return checkpoint
 

@@ -14,7 +14,7 @@ from ovconvert.errors import UsageError
 from ovconvert.runtime import find_program
 from ovconvert.runtime.audio import read_audio
 from ovconvert.runtime.listening import ListenRequest, Transcript
-from ovconvert.runtime.request import DECIDED, Request
+from ovconvert.runtime.request import Request
 from ovconvert.runtime.speech import Speech
 from ovconvert.runtime.writing import Answer, WriteRequest
 
@@ -63,7 +63,7 @@ class Ability:
 
 
 def _spoken(speech: Speech, text: str) -> Outcome:
-    settings = {name: value for name, value in vars(speech.request).items() if name in DECIDED}
+    settings = dict(speech.settings)
     return Outcome(speech.audio_seconds, speech.first_audio_seconds, settings, (speech.samples, speech.sample_rate))
 
 

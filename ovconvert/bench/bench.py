@@ -42,9 +42,11 @@ class Bench:
     ) -> list[Alone]:
         """Speak every text once; return the sizes at which each component spent most, their inputs written below `keep`.
 
-        Without `keep` nothing is written or returned. `contexts` say how much the cache of a step shall hold, instead of
-        what it held.
+        Without `keep` nothing is written or returned, without `texts` nothing is spoken. `contexts` say how much the cache
+        of a step shall hold, instead of what it held.
         """
+        if not texts:
+            return []
         self._watched.keep = keep
         self._watched.calls.clear()
         program = open_program(self._watched)
@@ -54,6 +56,10 @@ class Bench:
         self._program = program
         self._per_call = per_call(self._watched.calls)
         return used(self._watched, contexts)
+
+    def remark(self) -> str:
+        """Return what must be known to read the figures of the engine; "" if nothing."""
+        return str(getattr(self._watched.engine, "remark", ""))
 
     def settings(self) -> Mapping[str, object]:
         """Return the settings that held in the warm-up, those that the package decided included."""

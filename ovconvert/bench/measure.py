@@ -37,7 +37,10 @@ BRIEF: dict[str, Any] = {"max_new_tokens": 8, "min_new_tokens": 8, "steps": 1}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured how often. `whole` competitors also run their components alone and are loaded afresh."""
+    """What is to be measured how often. `whole` competitors also run their components alone and are loaded afresh.
+
+    Without `texts` nobody speaks; components run alone then at the sizes of their golden cases.
+    """
 
     subjects: tuple[Subject, ...]
     texts: tuple[Text, ...]
@@ -87,7 +90,9 @@ def measure(plan: Plan, progress: Progress) -> Findings:
     threads = first.threads or machine.usable_cores
     with tempfile.TemporaryDirectory(prefix="ovconvert-benchmark-") as made, contextlib.ExitStack() as stack:
         scratch = Path(made)
-        golden = golden_cases(first.package, package.load(first.package), scratch) if plan.loads or plan.golden else []
+        manifest = package.load(first.package)
+        golden = golden_cases(first.package, manifest, scratch) if plan.loads or plan.golden or not plan.texts else []
+        remarks: list[str] = []
         if plan.loads:
             spells.append(("loads", _loads(plan, findings, golden, scratch, progress)))
         workers: dict[str, Worker] = {}  # by label
@@ -110,7 +115,9 @@ def measure(plan: Plan, progress: Progress) -> Findings:
             )
             cases += process.call("warm_up", asked, plan.texts, keep, plan.contexts)
             findings.settings[subject.label] = process.call("settings")
+            remarks += filter(None, [process.call("remark")])
         progress("warm-up", len(plan.subjects), len(plan.subjects))
+        cases += [] if plan.texts else golden
         cases += _wider(cases, plan, scratch)
         cases = distinct([*cases, *(golden if plan.golden else [])])
         rounds = partial(
@@ -124,9 +131,10 @@ def measure(plan: Plan, progress: Progress) -> Findings:
         if plan.streams:
             middle = plan.texts[len(plan.texts) // 2]
             turns[SIDE_BY_SIDE] = partial(workers[first.label].call, "streams", first.asked, middle, plan.streams)
-        spoken: Rounds = rounds({**turns, **machine_turn}, what="speech")
-        findings.speech = spoken.tables
-        spells.append(("rounds of speech", spoken.spells))
+        if plan.texts:
+            spoken: Rounds = rounds({**turns, **machine_turn}, what="speech")
+            findings.speech = spoken.tables
+            spells.append(("rounds of speech", spoken.spells))
         if plan.components:
             turns = {label: partial(workers[label].call, "components", cases) for label in workers if label in plan.whole}
             alone: Rounds = rounds({**turns, **machine_turn}, what="components alone")
@@ -134,7 +142,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
             spells.append(("rounds of components", alone.spells))
     problems = _count(plan, findings, cases) if plan.limits else []
     findings.disturbances = tuple(text for what, found in spells for text in complaints(found, machine.usable_cores, what))
-    findings.notes = (*_notes(plan), *problems, *_gaps(findings))
+    findings.notes = (*_notes(plan), *dict.fromkeys(remarks), *problems, *_gaps(findings))
     return findings
 
 
@@ -209,8 +217,11 @@ def _count(plan: Plan, findings: Findings, cases: Sequence[Alone]) -> list[str]:
 
 
 def _notes(plan: Plan) -> Iterator[str]:
-    yield f"everything was done once before the {plan.rounds} rounds began (warm-up); that round is not counted"
-    if plan.brief:
+    if not plan.texts:
+        yield "nothing of ours speaks with this package: its components ran alone, at the sizes of their golden tensors"
+    else:
+        yield f"everything was done once before the {plan.rounds} rounds began (warm-up); that round is not counted"
+    if plan.texts and plan.brief:
         yield f"but for the package's own, the warm-up was cut to {BRIEF['max_new_tokens']} tokens and one solver step"
     if len(plan.subjects) > 1:
         yield (

@@ -28,6 +28,7 @@ class Subject:
     request: Asked
     engine: str = "openvino"
     checkpoint: Path | None = None
+    script: str = ""  # that describes the model, in place of a family
     threads: int | None = None
     variant: Variant = field(default_factory=Variant)
     slower: float = 0.0
@@ -36,7 +37,8 @@ class Subject:
     def opening(self) -> tuple[object, ...]:
         """Return what decides how the engine is opened; the request does not."""
         options = tuple(sorted(self.variant.runtime_options.items()))
-        return self.package, self.engine, self.checkpoint, _threads(self), self.variant.form, options, self.slower
+        model = self.checkpoint, self.script
+        return self.package, self.engine, model, _threads(self), self.variant.form, options, self.slower
 
     @property
     def asked(self) -> Asked:
@@ -72,9 +74,11 @@ def _openvino(subject: Subject, cache_dir: Path | None) -> Any:
 def _pytorch(subject: Subject, cache_dir: Path | None) -> Any:
     from ovconvert.baselines.pytorch import TorchEngine
 
-    if subject.checkpoint is None:
+    if subject.checkpoint is None and not subject.script:
         raise UsageError("the baseline pytorch needs the checkpoint that the package was made from; give it with --model")
-    return TorchEngine(subject.checkpoint, subject.package, threads=_threads(subject), as_published=True)
+    return TorchEngine(
+        subject.checkpoint, subject.package, threads=_threads(subject), as_published=True, script=subject.script
+    )
 
 
 def _onnxruntime(subject: Subject, cache_dir: Path | None) -> Any:

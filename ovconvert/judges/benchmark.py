@@ -27,7 +27,7 @@ from ovconvert.machine import describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest
 from ovconvert.report import Exhibit, Measurement, Report
-from ovconvert.runtime import needs_of, takes_of
+from ovconvert.runtime import needs_of, speaks, takes_of
 from ovconvert.runtime.request import PROFILES, Request
 
 JUDGE = "benchmark"
@@ -54,6 +54,9 @@ class Options(Request):
     baseline: tuple[str, ...] = option((), "Other engines to measure in turns, comma-separated.", choices=tuple(NEEDS))
     model: Path | None = option(
         None, "Checkpoint that the package was made from, for baselines that do not read its graphs."
+    )
+    model_script: str = option(
+        "", "Script and name that describe the model the package was made from, as for export: my_model.py:SPEC."
     )
     against: Path | None = option(None, "Another package to measure in turns.")
     ablation: bool = option(False, "Also measure the settings one by one, from the plain form to the full set.")
@@ -103,12 +106,15 @@ def requires(package_dir: Path, options: Options) -> list[str]:
         problems.append(f"{', '.join(LIBRARIES)}: has no program that speaks; name another baseline")
     if not options.speech and not generation.NEEDS.keys() & set(options.baseline):
         problems.append(f"nothing to measure without speech: name a baseline of {', '.join(generation.NEEDS)}")
+    if options.speech and _only_components(manifest):
+        problems += [f"{name}: nothing of ours speaks with this package; leave it out" for name in _of_speech(options)]
     if ability is SPEAKING and options.speech and needs_voice(manifest) and voice_of(package_dir, options) is None:
         problems.append("no voice: give a reference recording with --voice; the package holds none")
     if options.voice is not None and not options.voice.is_file():
         problems.append(f"voice {options.voice}: no such file")
     for name in options.baseline:
-        if name in ("pytorch", *LIBRARIES, *generation.NEEDS) and options.model is None:
+        scripted = name == "pytorch" and options.model_script
+        if name in ("pytorch", *LIBRARIES, *generation.NEEDS) and options.model is None and not scripted:
             problems.append(f"the baseline {name} needs the checkpoint that the package was made from: give it with --model")
         missing = [module for module in NEEDS[name] if find_spec(module) is None]
         if missing:
@@ -163,7 +169,7 @@ def _exhibits(findings: Findings, labels: list[str]) -> Iterator[Exhibit]:
 
 
 def _spoken(findings: Findings, plain: list[Subject], varied: list[Subject]) -> Iterator[Measurement]:
-    """Yield the rows of all that spoke: the package, those measured beside it, its variants, the machine."""
+    """Yield the rows of all that spoke, or ran alone: the package, those measured beside it, its variants, the machine."""
     yield from _rows(findings, "")
     for subject in plain:
         yield from (*_rows(findings, subject.label), *_ratios(findings, subject.label))
@@ -173,7 +179,7 @@ def _spoken(findings: Findings, plain: list[Subject], varied: list[Subject]) -> 
         if PROFILE in subject.variant.request:
             whole += _against_baselines(findings, subject, plain)
         yield from _remarked(whole, subject.variant)
-    yield from rows.rows(findings.speech[limits.MACHINE], findings.rounds)
+    yield from rows.rows((findings.speech or findings.alone)[limits.MACHINE], findings.rounds)
 
 
 def _against_baselines(findings: Findings, subject: Subject, plain: list[Subject]) -> Iterator[Measurement]:
@@ -273,6 +279,25 @@ def _input_problems(ability: Ability, options: Options) -> list[str]:
     return (["audio: this package does not listen"] if options.audio else []) + _text_problems(options)
 
 
+def _only_components(manifest: Manifest) -> bool:
+    """Tell whether no program of ours runs a package, so that its components alone can be measured."""
+    return ability_of(manifest.family) is SPEAKING and not speaks(manifest)
+
+
+def _of_speech(options: Options) -> Iterator[str]:
+    """Yield what the options ask for that wants a package that speaks."""
+    asked = {
+        "text": options.text or options.text_file,
+        "streams": options.streams,
+        "several threads": options.threads[1:],
+        "reference_seconds": options.reference_seconds,
+        "profiles": options.profiles,
+        "ablation": options.ablation,
+        "no_components": not options.components,
+    }
+    return (name for name, value in asked.items() if value)
+
+
 def _text_problems(options: Options) -> list[str]:
     if options.text and options.text_file:
         return ["give either --text or --text-file"]
@@ -292,13 +317,15 @@ def _subject(label: str, place: Path, options: Options, engine: str = "openvino"
         asked = given(options)
     request = ability.asked(asked)
     threads = options.threads[0] if options.threads else None
-    return Subject(label, place, request, engine=engine, checkpoint=options.model, threads=threads)
+    return Subject(
+        label, place, request, engine=engine, checkpoint=options.model, script=options.model_script, threads=threads
+    )
 
 
 def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...]) -> Plan:
     return Plan(
         subjects=subjects,
-        texts=inputs_of(options),
+        texts=() if _only_components(package.load(subjects[0].package)) else inputs_of(options),
         rounds=options.rounds,
         loads=options.loads,
         components=options.components,
@@ -337,8 +364,9 @@ def _variants(manifest: Manifest, options: Options) -> tuple[list[Variant], list
 def _rows(findings: Findings, label: str, shown: str | None = None) -> Iterator[Measurement]:
     """Yield all rows of a competitor, under the name `shown` or else its label."""
     name = label if shown is None else shown
-    yield from rows.rows(findings.speech[label], findings.rounds, name)
-    yield from growth(findings.speech[label], findings.rounds, name)
+    if label in findings.speech:
+        yield from rows.rows(findings.speech[label], findings.rounds, name)
+        yield from growth(findings.speech[label], findings.rounds, name)
     if not label and SIDE_BY_SIDE in findings.speech:
         yield from rows.rows(findings.speech[SIDE_BY_SIDE], findings.rounds)
     if label in findings.alone:

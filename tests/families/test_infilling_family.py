@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,7 +15,7 @@ import pytest
 from ovconvert import calibrate, families, package
 from ovconvert.errors import ConversionError, UsageError
 from ovconvert.families.f5tts import synthetic
-from ovconvert.judges import quality, validate
+from ovconvert.judges import benchmark, quality, validate
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.programs.f5tts import FADE_SECONDS, Program
 from ovconvert.runtime.programs.f5tts.voices import read_voice
@@ -130,7 +131,7 @@ def test_a_short_piece_gets_more_time(checkpoint: Path, model: Program) -> None:
 
 
 def test_what_cannot_be_spoken_is_refused(checkpoint: Path, model: Program) -> None:
-    with pytest.raises(UsageError, match="emotion_text given: this model takes no emotion"):
+    with pytest.raises(UsageError, match="emotion_text is 'glad'; this model has no such setting"):
         model.stream(TEXT, asked(checkpoint, emotion_text="glad"))
     with pytest.raises(UsageError, match="the vocabulary has no é;"):
         model.stream("Café.", asked(checkpoint))
@@ -187,6 +188,25 @@ def test_int8_activations_leave_the_text_embedding_alone_unless_it_is_named(chec
 
     assert fallen(()) == {"int8": {"flow_estimator"}, "fallen": set()}
     assert fallen(("text_embedding",)) == {"int8": {"text_embedding"}, "fallen": {"text_embedding (plain)"}}
+
+
+@pytest.mark.slow
+def test_it_is_measured_beside_its_networks(checkpoint: Path) -> None:
+    place = checkpoint.with_name("package")
+    options = benchmark.Options(text=TEXT, rounds=1, loads=1, threads=(1,), steps=2, baseline=("pytorch",), model=checkpoint)
+    assert benchmark.requires(place, options) == [
+        "no voice: give a reference recording with --voice; the package holds none"
+    ]
+    options = dataclasses.replace(options, voice=checkpoint / synthetic.VOICE, ablation=True)
+    assert benchmark.requires(place, options) == []
+    report = benchmark.run(place, options)
+    found = {(row.subject, row.metric) for row in report.rows}
+    compared = {subject for subject, metric in found if metric.endswith("times better than pytorch")}
+    assert {"end to end", "flow_estimator", "flow_estimator alone", "vocoder"} <= compared
+    assert ("flow_estimator alone", "part of the limit reached") in found
+    ablated = {row.subject for row in report.rows if row.subject.startswith("end to end (+")}
+    assert ablated == {"end to end (+ 5 solver steps, dpm++, sway -1)", "end to end (+ guidance up to t = 0.6)"}
+    assert not set(report.options) & {"num_beams", "latents", "top_k"}
 
 
 def test_token_by_token_nothing_can_be_asked_of_a_model_without_tokens(checkpoint: Path) -> None:

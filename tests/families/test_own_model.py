@@ -11,8 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from ovconvert import package
+from ovconvert.baselines.pytorch import TorchEngine
 from ovconvert.cli import cli
-from ovconvert.judges import validate
+from ovconvert.errors import UsageError
+from ovconvert.judges import benchmark, validate
+from ovconvert.runtime.cache import open_step
+from ovconvert.runtime.engine import Engine
 from ovconvert.stages import export, quantize
 
 PLACE = Path(__file__).parents[2] / "recipes" / "own-model"
@@ -62,6 +66,37 @@ def test_it_is_judged_and_made_smaller_like_any_other(own: Path, tmp_path: Path)
     assert validate.run(small, validate.Options()).failed == ()
     assert package.load(small).packed("decoder").weight_format == "int8"
     assert set(package.load(own).lineage["source"]) == {"my_model.py"}  # type: ignore[call-overload]
+
+
+def test_its_networks_are_a_baseline(own: Path, tmp_path: Path) -> None:
+    features = np.random.default_rng(1).standard_normal((1, 30, 20), dtype=np.float32)
+    ours, theirs = Engine(own), TorchEngine(None, own, script=SCRIPT, as_published=True)
+    assert theirs.original is None and "cross attentions are made in every step" in theirs.remark
+    states = [engine.run("encoder", features=features)["states"] for engine in (ours, theirs)]
+    np.testing.assert_allclose(*states, atol=1e-4)
+    steps = [open_step(engine, "decoder") for engine in (ours, theirs)]
+    for words in ([[1]], [[5]], [[7]]):
+        logits = [step(input_ids=np.array(words), states=states[0])["logits"] for step in steps]
+        np.testing.assert_allclose(*logits, atol=1e-3)
+    other = tmp_path / "my_model.py"
+    other.write_text((PLACE / "my_model.py").read_text().replace("layers=1", "layers=2"))
+    with pytest.raises(UsageError, match="decoder: other ports or another cache"):
+        TorchEngine(None, own, script=f"{other}:SPEC")
+
+
+@pytest.mark.slow
+def test_its_components_are_measured(own: Path) -> None:
+    options = benchmark.Options(rounds=1, loads=1, threads=(1,), baseline=("pytorch",), model_script=SCRIPT)
+    assert benchmark.requires(own, options) == []
+    report = benchmark.run(own, options)
+    found = {(row.subject, row.metric) for row in report.rows}
+    for component in ("encoder", "decoder"):
+        for label in ("", " (pytorch)"):
+            assert (f"{component} alone{label}", "one call") in found
+            assert (f"{component}{label}", "first inference") in found
+        assert (f"{component} alone", "one call: times better than pytorch") in found
+        assert (f"{component} alone", "part of the limit reached") in found
+    assert not any(subject.startswith("end to end") for subject, _ in found)
 
 
 @pytest.mark.parametrize("verb", [["speak", "PACKAGE", "Hello."], ["calibrate", "PACKAGE", "calibration"]])

@@ -18,10 +18,12 @@ sys.path.append(str(Path(__file__).parents[1] / "networks"))
 import seeded
 
 from ovconvert import families, package
+from ovconvert.baselines.pytorch import TorchEngine
 from ovconvert.errors import ConversionError, UsageError
 from ovconvert.families.cosyvoice.sizes import SIZES
 from ovconvert.families.cosyvoice.synthetic import stored_shapes
-from ovconvert.judges import validate
+from ovconvert.golden import Cases
+from ovconvert.judges import benchmark, validate
 from ovconvert.runtime import Request, open_package
 from ovconvert.runtime.audio import write_wav
 from ovconvert.runtime.programs.cosyvoice import Program
@@ -239,6 +241,19 @@ def test_graphs_that_a_checkpoint_brings_become_components(checkpoint: Path, mod
     assert codes.tolist() == [(weights["speech_tokenizer_v1.onnx"] @ mel[0, :, ::2]).argmax(0).tolist()]
 
 
+def test_what_a_checkpoint_brings_runs_in_the_baseline_too(package_dir: Path, model: Program) -> None:
+    engine = TorchEngine(package_dir.with_name("golden"), package_dir, as_published=True)
+    assert engine.original is None and "our networks in eager mode" in engine.remark
+    for name in ("speaker_encoder", "speech_tokenizer", "speaker_projection"):
+        cases = Cases.load(package_dir / model._engine.manifest.packed(name).golden)
+        given, wanted = cases.inputs("0"), cases.outputs("0")
+        found = engine.run(name, **given)
+        assert set(found) == set(wanted)
+        for port, value in wanted.items():
+            assert found[port].dtype == value.dtype
+            np.testing.assert_allclose(found[port], value, atol=1e-4)
+
+
 def test_another_network_in_place_of_a_brought_one_is_refused(copy: Path, tmp_path: Path) -> None:
     (copy / "speech_tokenizer_v1.onnx").replace(copy / "campplus.onnx")
     opened = families.open_checkpoint(copy)
@@ -348,6 +363,32 @@ def test_int8_is_near_enough_and_speaks(package_dir: Path, recording: Path, tmp_
         assert (packed["decoder"].layers[layer].bits == 8) is (layer != "llm_decoder")
     speech = open_package(small).speak(TEXT, replace(SHORT, voice=recording, voice_text="Hello there."))
     assert 0.0 < np.abs(speech.samples).max() <= 0.99
+
+
+@pytest.mark.slow
+def test_it_is_measured_beside_its_networks_with_a_stored_speaker(package_dir: Path) -> None:
+    options = benchmark.Options(
+        text=TEXT,
+        speaker="second",
+        rounds=1,
+        loads=0,
+        threads=(1,),
+        max_new_tokens=10,
+        steps=2,
+        ablation=True,
+        components=False,
+        baseline=("pytorch",),
+        model=package_dir.with_name("golden"),
+    )
+    assert benchmark.requires(package_dir, options) == []
+    report = benchmark.run(package_dir, options)
+    ratio = next(row for row in report.rows if (row.subject, row.metric) == ("end to end", "RTF: times better than pytorch"))
+    assert ratio.value > 0
+    assert {"decoder", "flow_estimator", "vocoder"} <= {row.subject for row in report.rows if row.metric == "share"}
+    told = "\n".join(report.notes)
+    assert "'+ one beam' left out" not in told and "'whole sequence in every step' left out" in told
+    assert "what published code does more is not counted" in told
+    assert "latents" not in report.options and report.options["steps"] == 2
 
 
 def test_what_the_model_does_not_do_is_said(model: Program, recording: Path) -> None:

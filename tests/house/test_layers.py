@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "original": ("errors",),
     "scripted": ("errors", "golden", "package", "spec"),
     "language_model": ("errors", "package", "spec"),
-    "baselines": (*FOUNDATION, "families", "language_model", "networks", "original", "runtime"),
+    "baselines": (*FOUNDATION, "families", "language_model", "networks", "original", "runtime", "scripted"),
     "memory": (),
     "networks": ("errors",),
     "graphs": FOUNDATION,

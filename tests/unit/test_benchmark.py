@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,24 @@ def test_a_baseline_that_is_not_installed(package_dir: Path, voice: Path, monkey
     monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
     (problem,) = benchmark.requires(package_dir, Options(voice=voice, baseline=("onnxruntime",)))
     assert "onnxruntime needs onnxruntime" in problem
+
+
+def test_a_package_that_nothing_speaks_with_is_not_asked_to(
+    package_dir: Path, monkeypatch: pytest.MonkeyPatch, opened: list[FakeWorker]
+) -> None:
+    monkeypatch.delitem(sys.modules, "ovconvert.runtime.programs.made_up")
+    asked = Options(text="Hello.", streams=(2,), threads=(1, 2), ablation=True, components=False)
+    problems = benchmark.requires(package_dir, asked)
+    for name in ("text", "streams", "several threads", "ablation", "no_components"):
+        assert f"{name}: nothing of ours speaks with this package; leave it out" in problems
+    assert len(problems) == 5
+    assert benchmark.requires(package_dir, Options(threads=(1,))) == []
+    monkeypatch.setattr(measure, "golden_cases", lambda place, manifest, scratch: [Alone("decoder", scratch, (("n", 3),))])
+    report = benchmark.run(package_dir, Options(rounds=2, loads=0, baseline=("onnxruntime",)))
+    assert [one.asked for one in opened] == [["warm_up", "settings", "remark", "components", "components"]] * 2
+    assert opened[0].asked_of("components")[0][0].case == "n=3"
+    assert any("ran alone, at the sizes of their golden tensors" in note for note in report.notes)
+    assert {row.subject for row in report.rows} >= {"end to end", "end to end (onnxruntime)", "machine", "decoder"}
 
 
 def test_shipped_texts_grow() -> None:
