@@ -1,4 +1,4 @@
-"""Every tiny recipe from seeded weights to what the family says, in FP16 and INT8, in less than two minutes of a core."""
+"""Every tiny recipe from seeded weights to what the family says, in FP16 and INT8; `-rA` shows what each took."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ovconvert import families
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 ROAD = ["make-checkpoint", "export", "validate", "quantize", "validate"]  # then it speaks, transcribes or writes
-CPU_SECONDS = 120.0
 
 
 def recipe(family: str) -> Path:
@@ -44,4 +43,3 @@ def test_the_road_is_walked(family: str, tmp_path: Path) -> None:
     assert made.is_file() and made.stat().st_size > 0
     cpu_seconds = spent.ru_utime + spent.ru_stime
     print(f"{family}: {cpu_seconds:.0f} CPU seconds, at most {spent.ru_maxrss / 2**20:.2f} GiB")
-    assert cpu_seconds < CPU_SECONDS
