@@ -85,11 +85,19 @@ SPEAKING, LISTENING, WRITING = ABILITIES
 
 def ability_of(family: str) -> Ability:
     """Return what the program of a family is for; to speak if there is no program, which opening it will tell."""
-    try:
-        program = find_program(family)
-    except UsageError:
+    if not has_program(family):
         return SPEAKING
+    program = find_program(family)
     return next(ability for ability in ABILITIES if hasattr(program, ability.method))
+
+
+def has_program(family: str) -> bool:
+    """Tell whether a program of ours runs packages of a family; of others the components alone can be measured."""
+    try:
+        find_program(family)
+    except UsageError:
+        return False
+    return True
 
 
 def ability_for(asked: Asked) -> Ability:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ovconvert.bench.abilities import has_program
 from ovconvert.bench.alone import Alone, prepared
 from ovconvert.bench.bench import PROCESS, memory_readings
 from ovconvert.bench.reading import Reading
 from ovconvert.bench.subject import Subject, open_engine, open_program
 from ovconvert.bench.worker import worker
-from ovconvert.runtime import speaks
 
 COLD, CACHED = "cold", "from cache"
 STEADY_CALLS = 3
@@ -29,7 +29,7 @@ class Loader:
         """Open everything and run every case; return seconds of opening, compiling, first and later inferences."""
         begun = time.perf_counter()
         watched = open_engine(self._subject, self._cache_dir)
-        if speaks(watched.manifest):
+        if has_program(watched.manifest.family):
             open_program(watched)
         opened = time.perf_counter() - begun
         found = [Reading(PROCESS, case_name, "open", opened, "s", "lower", "manifest, hashes, assets, tokenizer")]

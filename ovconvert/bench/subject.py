@@ -94,7 +94,7 @@ def _onnxruntime_int8(subject: Subject, cache_dir: Path | None) -> Any:
 
 
 def _transformers(subject: Subject, cache_dir: Path | None) -> Any:
-    from ovconvert.baselines.library import LibraryEngine
+    from ovconvert.baselines.transformers import LibraryEngine
 
     if subject.checkpoint is None:
         raise UsageError(

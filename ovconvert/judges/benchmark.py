@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ovconvert import package
 from ovconvert.bench import generation, limits, rows
-from ovconvert.bench.abilities import LISTENING, SPEAKING, Ability, ability_of
+from ovconvert.bench.abilities import LISTENING, SPEAKING, Ability, ability_of, has_program
 from ovconvert.bench.alone import takes_rows
 from ovconvert.bench.bench import NEW_VOICE, PROCESS
 from ovconvert.bench.generation import Generated, Task, measure_generation
@@ -27,7 +27,7 @@ from ovconvert.machine import describe
 from ovconvert.options import Progress, option, silent
 from ovconvert.package import Manifest
 from ovconvert.report import Exhibit, Measurement, Report
-from ovconvert.runtime import needs_of, speaks, takes_of
+from ovconvert.runtime import needs_of, takes_of
 from ovconvert.runtime.request import PROFILES, Request
 
 JUDGE = "benchmark"
@@ -106,7 +106,7 @@ def requires(package_dir: Path, options: Options) -> list[str]:
         problems.append(f"{', '.join(LIBRARIES)}: has no program that speaks; name another baseline")
     if not options.speech and not generation.NEEDS.keys() & set(options.baseline):
         problems.append(f"nothing to measure without speech: name a baseline of {', '.join(generation.NEEDS)}")
-    if options.speech and _only_components(manifest):
+    if options.speech and not has_program(manifest.family):
         problems += [f"{name}: nothing of ours speaks with this package; leave it out" for name in _of_speech(options)]
     if ability is SPEAKING and options.speech and needs_voice(manifest) and voice_of(package_dir, options) is None:
         problems.append("no voice: give a reference recording with --voice; the package holds none")
@@ -279,11 +279,6 @@ def _input_problems(ability: Ability, options: Options) -> list[str]:
     return (["audio: this package does not listen"] if options.audio else []) + _text_problems(options)
 
 
-def _only_components(manifest: Manifest) -> bool:
-    """Tell whether no program of ours runs a package, so that its components alone can be measured."""
-    return ability_of(manifest.family) is SPEAKING and not speaks(manifest)
-
-
 def _of_speech(options: Options) -> Iterator[str]:
     """Yield what the options ask for that wants a package that speaks."""
     asked = {
@@ -325,7 +320,7 @@ def _subject(label: str, place: Path, options: Options, engine: str = "openvino"
 def _plan(subjects: tuple[Subject, ...], options: Options, whole: tuple[str, ...]) -> Plan:
     return Plan(
         subjects=subjects,
-        texts=() if _only_components(package.load(subjects[0].package)) else inputs_of(options),
+        texts=inputs_of(options) if has_program(package.load(subjects[0].package).family) else (),
         rounds=options.rounds,
         loads=options.loads,
         components=options.components,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from itertools import groupby
@@ -26,7 +27,7 @@ def quiet(what: str, done: int, total: int) -> None:
     """Report progress to nobody."""
 
 
-class Speaker:
+class Speaker(ABC):
     """A program that speaks with the package of `engine`. A family's own says `TAKES` and gives `stream`.
 
     `TAKES` are the fields of a request that it obeys; of these, `OF` names the component that a field speaks to, without
@@ -63,9 +64,9 @@ class Speaker:
         """Return a line for all that this model can do, but not together."""
         return []
 
+    @abstractmethod
     def stream(self, text: str, request: Request, on_progress: Report = quiet) -> Generator[Chunk, None, None]:
         """Yield the audio of `text` in chunks, each as soon as it is made."""
-        raise NotImplementedError
 
     def speak(
         self,
