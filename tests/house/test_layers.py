@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "compare": ("comparison", "errors", "intervals", "report"),
     "disturbance": ("machine",),
     "checkpoint": ("errors", "options"),
+    "parts": ("checkpoint", "spec"),
     "pretrained": ("checkpoint", "errors"),
     "seeded": (),
     "golden": ("errors", "spec"),
@@ -42,8 +43,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "generation": ("fields", "runtime"),  # what a checkpoint may set is what a request may ask
     # the runtime: sizes that both sides must count alike
     "families": (
-        *(*FOUNDATION, "checkpoint", "generation", "language_model", "networks", "original", "pretrained", "runtime"),
-        "seeded",
+        *(*FOUNDATION, "checkpoint", "generation", "language_model", "networks", "original", "parts", "pretrained"),
+        *("runtime", "seeded"),
     ),
     "runtime": (*FOUNDATION, "memory"),
     "quantization": (*FOUNDATION, "calibration", "graphs"),
@@ -105,7 +106,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 # Third-party module: the layers that may import it. Where it stands in `BEHIND_A_DOOR`, only inside a function.
-TORCH = ("pretrained", "seeded", "networks", "families", "graphs", "stages", "checkpoint", "baselines", "scripted")
+TORCH = ("parts", "pretrained", "seeded", "networks", "families", "graphs", "stages", "checkpoint", "baselines", "scripted")
 ONNX = ("graphs", "stages", "baselines")
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "torch": TORCH,
@@ -126,7 +127,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
                  "blame", "pretrained"),
     "numpy": ("golden", "runtime", "graphs", "stages", "judges", "families", "networks", "checkpoint", "report", "intervals",
               "compare", "bench", "baselines", "quality", "page", "roofline", "blame", "calibration", "capture",
-              "scripted"),
+              "parts", "scripted"),
     "msgspec": ("package", "report", "recipe", "pipeline", "doctor", "inspect", "make_checkpoint", "stages", "judges",
                 "families", "runtime", "calibration", "quantization", "tuning"),
     "click": ("cli", "commands", "compare_command"),

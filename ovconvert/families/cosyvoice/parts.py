@@ -21,8 +21,9 @@ from ovconvert.networks import (
     token_encoder,
 )
 from ovconvert.networks.shapes import below
+from ovconvert.parts import FLOORS, Example, Part, Ports, Reads, Shapes, Sizes, floats, ids
 from ovconvert.runtime.resize import linear_index
-from ovconvert.spec import CacheSpec, Dim, Port
+from ovconvert.spec import CacheSpec, Component, Dim, Port
 
 HOP = 256  # samples per mel frame
 SPEAKER = "spk_embed_affine_layer."  # in two files, with weights of its own in each
@@ -46,11 +47,7 @@ DIMS: dict[str, Dim] = {
 }
 GUIDANCE = {1: [[1.0]], 2: [[1.7, -0.7], [1.0, -1.0]]}  # branches -> weights of theirs, a row per output
 
-Shapes = Mapping[str, tuple[int, ...]]
 Settings = Mapping[str, Any]
-Ports = tuple[Port, ...]
-Sizes = Mapping[str, int]
-Example = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -59,32 +56,13 @@ class GraphPart:
 
     name: str
     role: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: Ports
+    outputs: Ports
     example: Callable[[Sizes, np.random.Generator], Example] = lambda sizes, rng: {}
 
-
-@dataclass(frozen=True)
-class Part:
-    """One component. `reads` has (state dict, start of its keys, what stands there in the network instead)."""
-
-    name: str
-    role: str
-    reads: tuple[tuple[str, str, str], ...]
-    configure: Callable[[Shapes, Settings], Any]
-    network: Callable[[Any], Any]
-    ports: Callable[[Any], tuple[Ports, Ports]]
-    cache: Callable[[Any], CacheSpec | None] = lambda config: None
-    example: Callable[[Any, Sizes, np.random.Generator], Example] = lambda config, sizes, rng: {}
-    keep_fp: tuple[str, ...] = ()
-
-
-def _floats(*ports: tuple[str, tuple[int | str, ...]]) -> Ports:
-    return tuple(Port(name, "float32", shape) for name, shape in ports)
-
-
-def _ids(*ports: tuple[str, tuple[int | str, ...]]) -> Ports:
-    return tuple(Port(name, "int64", shape) for name, shape in ports)
+    def component(self) -> Component:
+        """Return the description of the component."""
+        return Component(self.name, self.role, self.inputs, self.outputs, floor_db=FLOORS)
 
 
 def _stretch_example(config: stretch_regulator.StretchRegulatorConfig, sizes: Sizes, rng: np.random.Generator) -> Example:
@@ -143,13 +121,13 @@ def _source_config(shapes: Shapes, settings: Settings) -> harmonic_source.Harmon
 DECODER = Part(
     "decoder",
     "step",
-    (("llm", "", ""),),
+    (Reads("llm"),),
     lambda shapes, settings: speech_lm.SpeechLmConfig.from_shapes(shapes),
     speech_lm.SpeechLmStep,
     lambda config: (
-        _floats(("inputs_embeds", ("batch", "sequence_length", config.trunk.inputs)))
-        + _ids(("attention_mask", ("batch", "total_sequence_length"))),
-        _floats(
+        floats(("inputs_embeds", ("batch", "sequence_length", config.trunk.inputs)))
+        + ids(("attention_mask", ("batch", "total_sequence_length"))),
+        floats(
             ("logits", ("batch", config.vocabulary)),
             ("last_hidden_state", ("batch", "sequence_length", config.trunk.width)),
         ),
@@ -161,9 +139,9 @@ FULL_SEQUENCE_DECODER = replace(
     DECODER,
     network=speech_lm.SpeechLmSequence,
     ports=lambda config: (
-        _floats(("inputs_embeds", ("batch", "sequence_length", config.trunk.inputs)))
-        + _ids(("attention_mask", ("batch", "sequence_length"))),
-        _floats(
+        floats(("inputs_embeds", ("batch", "sequence_length", config.trunk.inputs)))
+        + ids(("attention_mask", ("batch", "sequence_length"))),
+        floats(
             ("logits", ("batch", "sequence_length", config.vocabulary)),
             ("last_hidden_state", ("batch", "sequence_length", config.trunk.width)),
         ),
@@ -174,14 +152,14 @@ GRAPH_PARTS: tuple[GraphPart, ...] = (
     GraphPart(
         "speaker_encoder",
         "frontend",
-        _floats(("fbank", (1, "fbank_frames", 80))),
-        _floats(("speaker", (1, 192))),
+        floats(("fbank", (1, "fbank_frames", 80))),
+        floats(("speaker", (1, 192))),
     ),
     GraphPart(
         "speech_tokenizer",
         "frontend",
-        (*_floats(("mel", (1, 128, "prompt_frames"))), Port("frames", "int32", (1,))),
-        _ids(("codes", (1, "prompt_codes"))),
+        (*floats(("mel", (1, 128, "prompt_frames"))), Port("frames", "int32", (1,))),
+        ids(("codes", (1, "prompt_codes"))),
         example=lambda sizes, rng: {"frames": np.array([sizes["prompt_frames"]], np.int32)},
     ),
 )
@@ -189,35 +167,35 @@ PARTS: tuple[Part, ...] = (
     Part(
         "text_encoder",
         "encoder",
-        (("llm", "", ""),),
+        (Reads("llm"),),
         lambda shapes, settings: text_encoder.TextEncoderConfig.from_shapes(shapes),
         text_encoder.TextEncoder,
         lambda config: (
-            _ids(("text_ids", (1, "text_length"))),
-            _floats(("states", (1, "text_length", config.width))),
+            ids(("text_ids", (1, "text_length"))),
+            floats(("states", (1, "text_length", config.width))),
         ),
         example=lambda config, sizes, rng: {"text_ids": rng.integers(0, config.tokens, (1, sizes["text_length"]))},
     ),
     Part(
         "speaker_projection",
         "encoder",
-        tuple((name, SPEAKER, f"{name}.{SPEAKER}") for name in ("llm", "flow")),
+        tuple(Reads(name, SPEAKER, f"{name}.{SPEAKER}") for name in ("llm", "flow")),
         lambda shapes, settings: speaker_projection.SpeakerProjectionConfig.from_shapes(shapes),
         speaker_projection.SpeakerProjection,
         lambda config: (
-            _floats(("speaker", (1, config.speaker))),
-            _floats(("row", (1, 1, config.width)), ("flow_speaker", (1, config.mel))),
+            floats(("speaker", (1, config.speaker))),
+            floats(("row", (1, 1, config.width)), ("flow_speaker", (1, config.mel))),
         ),
     ),
     Part(
         "speech_embeddings",
         "encoder",
-        (("llm", "", ""),),
+        (Reads("llm"),),
         lambda shapes, settings: token_embeddings.TokenEmbeddingsConfig.from_shapes(shapes),
         token_embeddings.TokenEmbeddings,
         lambda config: (
-            _ids(("codes", ("batch", "sequence_length"))),
-            _floats(("inputs_embeds", ("batch", "sequence_length", config.width))),
+            ids(("codes", ("batch", "sequence_length"))),
+            floats(("inputs_embeds", ("batch", "sequence_length", config.width))),
         ),
         example=lambda config, sizes, rng: {
             "codes": rng.integers(0, config.codes + config.marks, (sizes["batch"], sizes["sequence_length"]))
@@ -227,39 +205,39 @@ PARTS: tuple[Part, ...] = (
     Part(
         "token_encoder",
         "encoder",
-        (("flow", "", ""),),
+        (Reads("flow"),),
         lambda shapes, settings: token_encoder.TokenEncoderConfig.from_shapes(shapes),
         token_encoder.TokenEncoder,
         lambda config: (
-            _ids(("codes", (1, "code_length"))),
-            _floats(("content", (1, "code_length", config.mel))),
+            ids(("codes", (1, "code_length"))),
+            floats(("content", (1, "code_length", config.mel))),
         ),
         example=lambda config, sizes, rng: {"codes": rng.integers(0, config.codes, (1, sizes["code_length"]))},
     ),
     Part(
         "length_regulator",
         "encoder",
-        (("flow", "", ""),),
+        (Reads("flow"),),
         lambda shapes, settings: stretch_regulator.StretchRegulatorConfig.from_shapes(shapes),
         stretch_regulator.StretchRegulator,
         lambda config: (
-            _floats(("content", (1, "content_length", config.channels)))
-            + _ids(("index", ("target_length",)))
-            + _floats(("fraction", ("target_length",))),
-            _floats(("mu", (1, config.outputs, "target_length"))),
+            floats(("content", (1, "content_length", config.channels)))
+            + ids(("index", ("target_length",)))
+            + floats(("fraction", ("target_length",))),
+            floats(("mu", (1, config.outputs, "target_length"))),
         ),
         example=_stretch_example,
     ),
     Part(
         "flow_estimator",
         "estimator",
-        (("flow", "decoder.estimator.", "estimator."),),
+        (Reads("flow", "decoder.estimator.", "estimator."),),
         lambda shapes, settings: flow_unet.FlowUNetConfig.from_shapes(
             below(shapes, "estimator."), head_dim=settings["flow"]["decoder"]["estimator"]["attention_head_dim"]
         ),
         lambda config: flow_unet.GuidedUNet(flow_unet.FlowUNet(config)),
         lambda config: (
-            _floats(
+            floats(
                 ("x", (1, config.mel, "mel_frames")),
                 ("cond", (1, config.mel, "mel_frames")),
                 ("t", (1,)),
@@ -268,7 +246,7 @@ PARTS: tuple[Part, ...] = (
                 ("branch_mask", ("guidance_branches",)),
                 ("branch_weights", ("guidance_outputs", "guidance_branches")),
             ),
-            _floats(("velocity", ("guidance_outputs", config.mel, "mel_frames"))),
+            floats(("velocity", ("guidance_outputs", config.mel, "mel_frames"))),
         ),
         example=_estimator_example,
         keep_fp=("estimator.time_mlp.*", "estimator.final_proj.*"),
@@ -276,12 +254,12 @@ PARTS: tuple[Part, ...] = (
     Part(
         "f0_predictor",
         "vocoder",
-        (("hift", "", ""),),
+        (Reads("hift"),),
         lambda shapes, settings: f0_predictor.F0PredictorConfig.from_shapes(shapes),
         f0_predictor.F0Predictor,
         lambda config: (
-            _floats(("mel", (1, config.mel, "mel_frames"))),
-            _floats(("f0", (1, "mel_frames"))),
+            floats(("mel", (1, config.mel, "mel_frames"))),
+            floats(("f0", (1, "mel_frames"))),
         ),
         example=lambda config, sizes, rng: {"mel": _mel(config.mel, sizes, rng)},
         keep_fp=(".*",),
@@ -289,16 +267,16 @@ PARTS: tuple[Part, ...] = (
     Part(
         "harmonic_source",
         "vocoder",
-        (("hift", "", ""),),
+        (Reads("hift"),),
         _source_config,
         harmonic_source.HarmonicSource,
         lambda config: (
-            _floats(
+            floats(
                 ("f0", (1, "mel_frames")),
                 ("phase", (1, config.harmonics)),
                 ("noise", (1, config.harmonics, "source_samples")),
             ),
-            _floats(("source", (1, 1, "source_samples"))),
+            floats(("source", (1, 1, "source_samples"))),
         ),
         example=_source_example,
         keep_fp=(".*",),
@@ -306,12 +284,12 @@ PARTS: tuple[Part, ...] = (
     Part(
         "vocoder",
         "vocoder",
-        (("hift", "", ""),),
+        (Reads("hift"),),
         _hift_config,
         hift.Hift,
         lambda config: (
-            _floats(("mel", (1, config.mel, "mel_frames")), ("source", (1, 1, "source_samples"))),
-            _floats(("waveform", (1, 1, "source_samples"))),
+            floats(("mel", (1, config.mel, "mel_frames")), ("source", (1, 1, "source_samples"))),
+            floats(("waveform", (1, 1, "source_samples"))),
         ),
         example=_vocoder_example,
         keep_fp=("conv_post.*",),

@@ -123,9 +123,9 @@ def stored_shapes(sizes: Sizes) -> dict[str, dict[str, tuple[int, ...]]]:
     for part in parts.PARTS:
         module = construct(partial(part.network, configs[part.name]))
         for key, parameter in module.state_dict().items():
-            for name, start, instead in part.reads:
+            for state, start, instead in part.reads:
                 if key.startswith(instead):
-                    stored[name][start + key.removeprefix(instead)] = tuple(parameter.shape)
+                    stored[state][start + key.removeprefix(instead)] = tuple(parameter.shape)
     stored["hift"] = _unfolded(stored["hift"])
     return stored
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from ovconvert.families.f5tts.settings import Settings
 from ovconvert.networks import character_embedding, infilling_dit, vocos
-from ovconvert.spec import Dim, Port
+from ovconvert.parts import Example, Part, Reads, Sizes, floats, ids
+from ovconvert.spec import Dim
 
 # Sizes that validation must pass; the i-th trial of every axis belongs to the i-th case. One frame, and odd lengths, are
 # among them, and more frames than the first layers see.
@@ -21,34 +17,6 @@ DIMS: dict[str, Dim] = {
     "mel_frames": Dim(24, (2, 33, 91)),
 }
 GUIDANCE = {1: [[1.0]], 2: [[3.0, -2.0], [1.0, -1.0]]}  # branches -> weights of theirs, a row per output
-
-Shapes = Mapping[str, tuple[int, ...]]
-Ports = tuple[Port, ...]
-Sizes = Mapping[str, int]
-Example = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One component. `reads` is a state dict, what its keys begin with, and what stands there in the network."""
-
-    name: str
-    role: str
-    reads: tuple[str, str, str]
-    configure: Callable[[Shapes, Settings], Any]
-    network: Callable[[Any], Any]
-    ports: Callable[[Any], tuple[Ports, Ports]]
-    example: Callable[[Any, Sizes, np.random.Generator], Example] = lambda config, sizes, rng: {}
-    keep_fp: tuple[str, ...] = ()
-    weights_only: bool = False
-
-
-def _floats(*ports: tuple[str, tuple[int | str, ...]]) -> Ports:
-    return tuple(Port(name, "float32", shape) for name, shape in ports)
-
-
-def _ids(*ports: tuple[str, tuple[int | str, ...]]) -> Ports:
-    return tuple(Port(name, "int64", shape) for name, shape in ports)
 
 
 def _text_example(config: character_embedding.CharacterEmbeddingConfig, sizes: Sizes, rng: np.random.Generator) -> Example:
@@ -78,12 +46,12 @@ PARTS: tuple[Part, ...] = (
     Part(
         "text_embedding",
         "encoder",
-        ("model", "ema_model.transformer.text_embed.", ""),
+        (Reads("model", "ema_model.transformer.text_embed."),),
         lambda shapes, settings: character_embedding.CharacterEmbeddingConfig.from_shapes(shapes),
         character_embedding.CharacterEmbedding,
         lambda config: (
-            _ids(("text_ids", ("guidance_branches", "frames")), ("text_mask", ("guidance_branches", "frames"))),
-            _floats(("text", ("guidance_branches", "frames", config.width))),
+            ids(("text_ids", ("guidance_branches", "frames")), ("text_mask", ("guidance_branches", "frames"))),
+            floats(("text", ("guidance_branches", "frames", config.width))),
         ),
         example=_text_example,
         # its response norm multiplies and adds up activations: in INT8 2 to 10 dB, and it runs once per utterance
@@ -92,7 +60,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         "flow_estimator",
         "estimator",
-        ("model", "ema_model.transformer.", "estimator."),
+        (Reads("model", "ema_model.transformer.", "estimator."),),
         lambda shapes, settings: infilling_dit.InfillingDiTConfig.from_shapes(
             {key.removeprefix("estimator."): shape for key, shape in shapes.items()},
             heads=settings.heads,
@@ -100,7 +68,7 @@ PARTS: tuple[Part, ...] = (
         ),
         infilling_dit.GuidedInfilling,
         lambda config: (
-            _floats(
+            floats(
                 ("x", (1, config.mel, "frames")),
                 ("cond", (1, config.mel, "frames")),
                 ("text", ("guidance_branches", "frames", config.text)),
@@ -108,7 +76,7 @@ PARTS: tuple[Part, ...] = (
                 ("branch_mask", ("guidance_branches",)),
                 ("branch_weights", ("guidance_outputs", "guidance_branches")),
             ),
-            _floats(("velocity", ("guidance_outputs", config.mel, "frames"))),
+            floats(("velocity", ("guidance_outputs", config.mel, "frames"))),
         ),
         example=_estimator_example,
         keep_fp=("estimator.norm_out.*", "estimator.proj_out.*"),
@@ -116,12 +84,12 @@ PARTS: tuple[Part, ...] = (
     Part(
         "vocoder",
         "vocoder",
-        ("vocoder", "", ""),
+        (Reads("vocoder"),),
         lambda shapes, settings: vocos.VocosConfig.from_shapes(shapes, hop=settings.hop_length),
         vocos.Vocos,
         lambda config: (
-            _floats(("mel", (1, config.mel, "mel_frames"))),
-            _floats(("waveform", (1, 1, "samples"))),
+            floats(("mel", (1, config.mel, "mel_frames"))),
+            floats(("waveform", (1, 1, "samples"))),
         ),
         keep_fp=("head.out.*",),
     ),

@@ -135,10 +135,10 @@ def stored_shapes(sizes: Sizes) -> dict[str, dict[str, tuple[int, ...]]]:
         },
     }
     for part in parts.PARTS:
-        name, start, instead = part.reads
+        ((state, start, instead),) = part.reads
         module = construct(partial(part.network, configs[part.name]))
         for key, value in module.state_dict().items():
-            stored[name][start + key.removeprefix(instead)] = tuple(value.shape)
+            stored[state][start + key.removeprefix(instead)] = tuple(value.shape)
     return stored
 
 

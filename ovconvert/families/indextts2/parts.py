@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
 from ovconvert.families.indextts2.layout import Contents
@@ -24,8 +20,10 @@ from ovconvert.networks import (
     speech_embeddings,
     w2v_bert,
 )
+from ovconvert.networks.shapes import below
+from ovconvert.parts import Example, Part, Ports, Reads, Shapes, Sizes, floats, ids
 from ovconvert.runtime.resize import nearest_index
-from ovconvert.spec import CacheSpec, Dim, Port
+from ovconvert.spec import CacheSpec, Dim
 
 SEMANTIC_LAYERS = 17  # hidden_states[17], the output of the seventeenth layer (spec section 5)
 DOWNSAMPLE = 2  # of the codec of version 2.5, whose files alone have the resampling convolutions (spec section 17)
@@ -49,35 +47,6 @@ DIMS: dict[str, Dim] = {
     "guidance_outputs": Dim(2, (1, 1, 2)),
 }
 GUIDANCE = {1: [[1.0]], 2: [[1.7, -0.7], [1.0, -1.0]]}  # branches -> weights of theirs, a row per output
-
-Shapes = Mapping[str, tuple[int, ...]]
-Ports = tuple[Port, ...]
-Sizes = Mapping[str, int]
-Example = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One component. `reads` has (state dict, prefix of its keys in the network); `network` takes the configuration."""
-
-    name: str
-    role: str
-    reads: tuple[tuple[str, str], ...]
-    configure: Callable[[Shapes, Contents], Any]
-    network: Callable[[Any], Any]
-    ports: Callable[[Any], tuple[Ports, Ports]]
-    cache: Callable[[Any], CacheSpec | None] = lambda config: None
-    example: Callable[[Any, Sizes, np.random.Generator], Example] = lambda config, sizes, rng: {}
-    keep_fp: tuple[str, ...] = ()
-    reach: Callable[[Any], int] = lambda config: 0
-
-
-def _floats(*ports: tuple[str, tuple[int | str, ...]]) -> Ports:
-    return tuple(Port(name, "float32", shape) for name, shape in ports)
-
-
-def _ids(*ports: tuple[str, tuple[int | str, ...]]) -> Ports:
-    return tuple(Port(name, "int64", shape) for name, shape in ports)
 
 
 def _draw(high: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -130,9 +99,9 @@ def _vocoder_config(shapes: Shapes, contents: Contents) -> bigvgan.BigVganConfig
 
 def _decoder_ports(config: gpt2.Gpt2Config) -> tuple[Ports, Ports]:
     return (
-        _floats(("inputs_embeds", ("batch", "sequence_length", config.width)))
-        + _ids(("attention_mask", ("batch", "total_sequence_length"))),
-        _floats(
+        floats(("inputs_embeds", ("batch", "sequence_length", config.width)))
+        + ids(("attention_mask", ("batch", "total_sequence_length"))),
+        floats(
             ("logits", ("batch", config.vocabulary)),
             ("last_hidden_state", ("batch", "sequence_length", config.width)),
         ),
@@ -142,83 +111,83 @@ def _decoder_ports(config: gpt2.Gpt2Config) -> tuple[Ports, Ports]:
 SEMANTIC_ENCODER = Part(
     "semantic_encoder",
     "frontend",
-    (("w2v_bert", ""), ("w2v_stats", "")),
+    (Reads("w2v_bert"), Reads("w2v_stats")),
     _semantic_config,
     w2v_bert.SemanticFeatures,
     lambda config: (
-        _floats(("input_features", (1, "semantic_frames", config.features)))
-        + _ids(("attention_mask", (1, "semantic_frames"))),
-        _floats(("features", (1, "semantic_frames", config.width))),
+        floats(("input_features", (1, "semantic_frames", config.features)))
+        + ids(("attention_mask", (1, "semantic_frames"))),
+        floats(("features", (1, "semantic_frames", config.width))),
     ),
     example=_semantic_mask,
 )
 SEMANTIC_CODEC = Part(
     "semantic_codec",
     "frontend",
-    (("codec", ""),),
+    (Reads("codec"),),
     lambda shapes, contents: semantic_codec.SemanticCodecConfig.from_shapes(shapes, downsample=DOWNSAMPLE),
     semantic_codec.SemanticEncoder,
     lambda config: (
-        _floats(("features", (1, "semantic_frames", config.hidden))),
-        _ids(("codes", (1, "semantic_frames"))) + _floats(("quantized", (1, "semantic_frames", config.hidden))),
+        floats(("features", (1, "semantic_frames", config.hidden))),
+        ids(("codes", (1, "semantic_frames"))) + floats(("quantized", (1, "semantic_frames", config.hidden))),
     ),
 )
 SPEAKER_ENCODER = Part(
     "speaker_encoder",
     "frontend",
-    (("campplus", ""),),
+    (Reads("campplus"),),
     lambda shapes, contents: campplus.CamPlusConfig.from_shapes(shapes),
     campplus.CamPlus,
     lambda config: (
-        _floats(("fbank", (1, "fbank_frames", 80))),
-        _floats(("style", (1, config.embedding))),
+        floats(("fbank", (1, "fbank_frames", 80))),
+        floats(("style", (1, config.embedding))),
     ),
 )
 SPEAKER_CONDITIONER = Part(
     "speaker_conditioner",
     "encoder",
-    (("gpt", ""),),
+    (Reads("gpt"),),
     lambda shapes, contents: conditioning.SpeakerConditionerConfig.from_shapes(shapes),
     conditioning.SpeakerConditioner,
     lambda config: (
-        _floats(("features", (1, "semantic_frames", config.conformer.features))),
-        _floats(("conditioning", (1, config.perceiver.latents, config.perceiver.width))),
+        floats(("features", (1, "semantic_frames", config.conformer.features))),
+        floats(("conditioning", (1, config.perceiver.latents, config.perceiver.width))),
     ),
 )
 EMOTION_CONDITIONER = Part(
     "emotion_conditioner",
     "encoder",
-    (("gpt", ""),),
+    (Reads("gpt"),),
     lambda shapes, contents: conditioning.EmotionConditionerConfig.from_shapes(shapes),
     conditioning.EmotionConditioner,
     lambda config: (
-        _floats(("features", (1, "semantic_frames", config.conformer.features))),
-        _floats(("emotion", (1, config.width))),
+        floats(("features", (1, "semantic_frames", config.conformer.features))),
+        floats(("emotion", (1, config.width))),
     ),
 )
 TEXT_EMBEDDINGS = Part(
     "text_embeddings",
     "encoder",
-    (("gpt", ""),),
+    (Reads("gpt"),),
     lambda shapes, contents: prefix.PrefixConfig.from_shapes(shapes, **_text_marks(contents)),
     prefix.Prefix,
     lambda config: (
-        _floats(("conditioning", (1, "conditioning_length", config.width)), ("emotion", (1, config.width)))
-        + _ids(("text_ids", (1, "text_length"))),
-        _floats(("inputs_embeds", (1, "prefix_length", config.width))),
+        floats(("conditioning", (1, "conditioning_length", config.width)), ("emotion", (1, config.width)))
+        + ids(("text_ids", (1, "text_length"))),
+        floats(("inputs_embeds", (1, "prefix_length", config.width))),
     ),
     example=lambda config, sizes, rng: {"text_ids": _draw(config.text_tokens, (1, sizes["text_length"]), rng)},
 )
 STYLE_TEXT_EMBEDDINGS = Part(
     "text_embeddings",
     "encoder",
-    (("gpt", ""),),
+    (Reads("gpt"),),
     lambda shapes, contents: prefix.StylePrefixConfig.from_shapes(shapes, **_text_marks(contents)),
     prefix.StylePrefix,
     lambda config: (
-        _floats(("style", (1, config.style)), ("emotion", (1, config.width)))
-        + _ids(("text_ids", (1, "text_length")), ("language", (1,))),
-        _floats(("inputs_embeds", (1, "prefix_length", config.width))),
+        floats(("style", (1, config.style)), ("emotion", (1, config.width)))
+        + ids(("text_ids", (1, "text_length")), ("language", (1,))),
+        floats(("inputs_embeds", (1, "prefix_length", config.width))),
     ),
     example=lambda config, sizes, rng: {
         "text_ids": _draw(config.text_tokens, (1, sizes["text_length"]), rng),
@@ -228,12 +197,12 @@ STYLE_TEXT_EMBEDDINGS = Part(
 SPEECH_EMBEDDINGS = Part(
     "speech_embeddings",
     "encoder",
-    (("gpt", ""),),
+    (Reads("gpt"),),
     lambda shapes, contents: speech_embeddings.SpeechEmbeddingsConfig.from_shapes(shapes),
     speech_embeddings.SpeechEmbeddings,
     lambda config: (
-        _ids(("codes", ("batch", "sequence_length")), ("position_ids", ("batch", "sequence_length"))),
-        _floats(("inputs_embeds", ("batch", "sequence_length", config.width))),
+        ids(("codes", ("batch", "sequence_length")), ("position_ids", ("batch", "sequence_length"))),
+        floats(("inputs_embeds", ("batch", "sequence_length", config.width))),
     ),
     example=lambda config, sizes, rng: {
         "codes": _draw(config.codes, (sizes["batch"], sizes["sequence_length"]), rng),
@@ -243,7 +212,7 @@ SPEECH_EMBEDDINGS = Part(
 DECODER = Part(
     "decoder",
     "step",
-    (("gpt", ""),),
+    (Reads("gpt"),),
     lambda shapes, contents: gpt2.Gpt2Config.from_shapes(shapes, heads=contents.config["gpt"]["heads"]),
     gpt2.Gpt2Step,
     _decoder_ports,
@@ -257,9 +226,9 @@ FULL_SEQUENCE_DECODER = Part(
     DECODER.configure,
     gpt2.Gpt2Sequence,
     lambda config: (
-        _floats(("inputs_embeds", ("batch", "sequence_length", config.width)))
-        + _ids(("attention_mask", ("batch", "sequence_length"))),
-        _floats(
+        floats(("inputs_embeds", ("batch", "sequence_length", config.width)))
+        + ids(("attention_mask", ("batch", "sequence_length"))),
+        floats(
             ("logits", ("batch", "sequence_length", config.vocabulary)),
             ("last_hidden_state", ("batch", "sequence_length", config.width)),
         ),
@@ -269,49 +238,49 @@ FULL_SEQUENCE_DECODER = Part(
 LATENT_PROJECTOR = Part(
     "latent_projector",
     "encoder",
-    (("gpt_layer", "gpt_layer."), ("codec", "")),
+    (Reads("gpt_layer", instead="gpt_layer."), Reads("codec")),
     lambda shapes, contents: latent_projector.LatentProjectorConfig.from_shapes(shapes),
     latent_projector.LatentProjector,
     lambda config: (
-        _floats(("latent", (1, "code_length", config.widths[0]))) + _ids(("codes", (1, "code_length"))),
-        _floats(("content", (1, "code_length", config.widths[-1]))),
+        floats(("latent", (1, "code_length", config.widths[0]))) + ids(("codes", (1, "code_length"))),
+        floats(("content", (1, "code_length", config.widths[-1]))),
     ),
     example=lambda config, sizes, rng: {"codes": _draw(config.codec.codes, (1, sizes["code_length"]), rng)},
 )
 SEMANTIC_DECODER = Part(
     "semantic_decoder",
     "encoder",
-    (("codec", ""),),
+    (Reads("codec"),),
     lambda shapes, contents: semantic_codec.SemanticCodecConfig.from_shapes(shapes, downsample=DOWNSAMPLE),
     semantic_codec.SemanticDecoder,
     lambda config: (
-        _ids(("codes", (1, "code_length"))),
-        _floats(("content", (1, "decoded_length", config.hidden))),
+        ids(("codes", (1, "code_length"))),
+        floats(("content", (1, "decoded_length", config.hidden))),
     ),
     example=lambda config, sizes, rng: {"codes": _draw(config.codes, (1, sizes["code_length"]), rng)},
 )
 LENGTH_REGULATOR = Part(
     "length_regulator",
     "encoder",
-    (("length_regulator", ""),),
+    (Reads("length_regulator"),),
     lambda shapes, contents: length_regulator.LengthRegulatorConfig.from_shapes(shapes),
     length_regulator.LengthRegulator,
     lambda config: (
-        _floats(("content", (1, "content_length", config.inputs))) + _ids(("index", ("target_length",))),
-        _floats(("condition", (1, "target_length", config.outputs))),
+        floats(("content", (1, "content_length", config.inputs))) + ids(("index", ("target_length",))),
+        floats(("condition", (1, "target_length", config.outputs))),
     ),
     example=lambda config, sizes, rng: {"index": nearest_index(sizes["content_length"], sizes["target_length"])},
 )
 FLOW_ESTIMATOR = Part(
     "flow_estimator",
     "estimator",
-    (("cfm", ""),),
+    (Reads("cfm"),),
     lambda shapes, contents: dit.DiTConfig.from_shapes(
-        _below(shapes, "estimator."), heads=contents.config["s2mel"]["DiT"]["num_heads"]
+        below(shapes, "estimator."), heads=contents.config["s2mel"]["DiT"]["num_heads"]
     ),
     lambda config: dit.GuidedEstimator(dit.DiT(config)),
     lambda config: (
-        _floats(
+        floats(
             ("x", (1, config.mel, "mel_frames")),
             ("prompt", (1, config.mel, "prompt_frames")),
             ("t", (1,)),
@@ -321,7 +290,7 @@ FLOW_ESTIMATOR = Part(
             ("branch_mask", ("guidance_branches",)),
             ("branch_weights", ("guidance_outputs", "guidance_branches")),
         ),
-        _floats(("velocity", ("guidance_outputs", config.mel, "mel_frames"))),
+        floats(("velocity", ("guidance_outputs", config.mel, "mel_frames"))),
     ),
     example=_estimator_example,
     keep_fp=("estimator.final_layer.*", "estimator.conv2.*"),
@@ -329,12 +298,12 @@ FLOW_ESTIMATOR = Part(
 VOCODER = Part(
     "vocoder",
     "vocoder",
-    (("bigvgan", ""),),
+    (Reads("bigvgan"),),
     _vocoder_config,
     bigvgan.BigVgan,
     lambda config: (
-        _floats(("mel", (1, config.mel, "mel_frames"))),
-        _floats(("waveform", (1, 1, "samples"))),
+        floats(("mel", (1, config.mel, "mel_frames"))),
+        floats(("waveform", (1, 1, "samples"))),
     ),
     # log-magnitudes of speech: silence is at -11.5, vowels near 0
     example=lambda config, sizes, rng: {
@@ -346,16 +315,16 @@ VOCODER = Part(
 EMOTION_CLASSIFIER = Part(
     "emotion_classifier",
     "step",
-    (("qwen", ""),),
+    (Reads("qwen"),),
     lambda shapes, contents: qwen3.Qwen3Config.from_shapes(shapes),
     qwen3.Qwen3Step,
     lambda config: (
-        _ids(
+        ids(
             ("input_ids", ("batch", "sequence_length")),
             ("attention_mask", ("batch", "total_sequence_length")),
             ("position_ids", ("batch", "sequence_length")),
         ),
-        _floats(("logits", ("batch", config.vocabulary))),
+        floats(("logits", ("batch", config.vocabulary))),
     ),
     cache=lambda config: CacheSpec(config.layers, config.kv_heads, config.head_dim),
     example=_classifier_example,
@@ -391,10 +360,6 @@ PARTS: dict[str, tuple[Part, ...]] = {
 }
 # State dicts that a version publishes and does not read (spec section 17: gpt_layer is dead in 2.5).
 DEAD = {"2.0": (), "2.5": ("gpt_layer",)}
-
-
-def _below(shapes: Shapes, start: str) -> dict[str, tuple[int, ...]]:
-    return {key.removeprefix(start): shape for key, shape in shapes.items() if key.startswith(start)}
 
 
 def _text_marks(contents: Contents) -> dict[str, int]:
