@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovconvert import memory, package
-from ovconvert.errors import IntegrityError, UsageError
+from ovconvert.errors import EnvironmentFault, IntegrityError, UsageError
 from ovconvert.spec import Component
 
 if TYPE_CHECKING:
@@ -30,15 +30,31 @@ def named(component: Component, result: Mapping[ov.ConstOutput, np.ndarray]) -> 
     return {name: value for output, value in result.items() for name in declared.intersection(output.get_names())}
 
 
+def require_denormals() -> None:
+    """Raise EnvironmentFault if this thread, and those that it starts, take the smallest numbers for zero.
+
+    OpenVINO's kernels for integers then give wrong shapes, without a word. A library that was linked with -ffast-math
+    switches the processor over when it is loaded.
+    """
+    smallest = np.array([1], np.int32).view(np.float32)  # 2 ** -149
+    if smallest[0] * np.float32(2.0) == 0.0:
+        raise EnvironmentFault(
+            "this process flushes denormal numbers to zero, and OpenVINO then computes wrongly; the cause is a library that "
+            "was linked with -ffast-math, or torch.set_flush_denormal(True): run this in a process without it"
+        )
+
+
 class Engine:
     """The graphs of the package at `directory`, compiled for the CPU on `threads` threads (all, if None).
 
-    `seconds` adds up the time spent per component, compilation not included; `compile_seconds` has that.
+    `seconds` adds up the time spent per component, compilation not included; `compile_seconds` has that. Raises
+    EnvironmentFault in a process in which OpenVINO would compute wrongly.
     """
 
     def __init__(self, directory: Path, *, threads: int | None = None, cache_dir: Path | None = None) -> None:
         import openvino as ov
 
+        require_denormals()
         self.directory = directory
         self.manifest = package.load(directory)
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -65,6 +81,7 @@ class Engine:
         if form not in packed.graphs:
             raise UsageError(f"component {name!r} has no form {form!r}; have: {', '.join(packed.graphs)}")
         graph = packed.graphs[form]
+        self._drop_files()
         start = time.perf_counter()
         self._require_unchanged(graph.xml)
         try:
@@ -76,6 +93,11 @@ class Engine:
         self._compiled[key] = self._core.compile_model(model, "CPU", {**self._properties, **packed.runtime_options})
         self.compile_seconds[name] += time.perf_counter() - start
         return self._compiled[key]
+
+    def _drop_files(self) -> None:
+        """Take the weights' files of the graphs so far out of memory: their first run has packed them anew."""
+        graphs = (self.manifest.packed(name).graphs[form] for name, form in self._compiled)
+        memory.drop_mapped([self.directory / graph.bin for graph in graphs])
 
     def _require_unchanged(self, name: str) -> None:
         """Raise IntegrityError if a file is missing or not the one that the manifest names."""
