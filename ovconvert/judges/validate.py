@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,12 +47,12 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     chosen = [
         packed for packed in manifest.components if packed.component.name in options.components or not options.components
     ]
+    _require_sealed(package_dir, manifest.files, chosen)
     rows: list[Measurement] = []
     engine = Engine(package_dir, threads=options.threads)
     for done, packed in enumerate(chosen):
         name = packed.component.name
         progress(name, done, len(chosen))
-        _require_sealed(package_dir, manifest.files, packed)
         floor = packed.floor_db if options.floor_db is None else options.floor_db
         cases = golden.Cases.load(package_dir / packed.golden)
         for form in packed.graphs:
@@ -160,9 +160,10 @@ def _sizes(ports: tuple[Port, ...], inputs: Mapping[str, np.ndarray]) -> str:
     return " ".join(f"{axis}={size}" for axis, size in sizes.items()) or "fixed"
 
 
-def _require_sealed(directory: Path, files: Mapping[str, str], packed: PackedComponent) -> None:
+def _require_sealed(directory: Path, files: Mapping[str, str], chosen: Sequence[PackedComponent]) -> None:
     """Check the hashes of what is about to be used. Raises IntegrityError naming every changed file."""
-    names = {name for graph in packed.graphs.values() for name in (graph.xml, graph.bin)} | {packed.golden}
+    graphs = [graph for packed in chosen for graph in packed.graphs.values()]
+    names = {name for graph in graphs for name in (graph.xml, graph.bin)} | {packed.golden for packed in chosen}
     missing = sorted(name for name in names if name not in files)
     if missing:
         raise IntegrityError(f"{directory}: the manifest does not list {', '.join(missing)}; export the package again")

@@ -60,14 +60,17 @@ def test_damaged_weights_fall_below_the_floor(package_dir: Path, tmp_path: Path,
     assert validate.run(copy, validate.Options(components=(component,))).failed
 
 
-def test_a_changed_file_is_an_integrity_error_before_anything_runs(package_dir: Path, tmp_path: Path) -> None:
+def test_all_changed_files_are_an_integrity_error_before_anything_runs(package_dir: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(package_dir, tmp_path / "copy")
-    path = copy / "openvino_vocoder_model.bin"
-    data = bytearray(path.read_bytes())
-    data[100] ^= 1
-    path.write_bytes(bytes(data))
-    with pytest.raises(IntegrityError, match=r"openvino_vocoder_model.bin: changed"):
-        validate.run(copy, validate.Options())
+    changed = ["golden/decoder.npz", "openvino_vocoder_model.bin"]
+    for name in changed:
+        data = bytearray((copy / name).read_bytes())
+        data[100] ^= 1
+        (copy / name).write_bytes(bytes(data))
+    told: list[str] = []
+    with pytest.raises(IntegrityError) as error:
+        validate.run(copy, validate.Options(), lambda what, *_: told.append(what))
+    assert all(f"{name}: changed" in str(error.value) for name in changed) and told == []
 
 
 def test_snr() -> None:
