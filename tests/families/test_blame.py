@@ -107,9 +107,9 @@ def test_integer_weights_are_read_in_the_units_of_floating_ones(package_dir: Pat
         assert decibels(error(*pair)) > 30, name
 
 
-def test_components_come_from_the_package_that_they_are_taken_from(package25_dir: Path, tmp_path: Path) -> None:
-    manifest = package.load(package25_dir)
-    first, second = (Engine(package25_dir) for _ in range(2))
+def test_components_come_from_the_package_that_they_are_taken_from(package_dir: Path) -> None:
+    manifest = package.load(package_dir)
+    first, second = (Engine(package_dir) for _ in range(2))
     name = manifest.components[-1].component.name
     marked = dataclasses.replace(manifest.packed(name), weight_format="marked")
     second.manifest = dataclasses.replace(manifest, components=(*manifest.components[:-1], marked))
@@ -120,11 +120,11 @@ def test_components_come_from_the_package_that_they_are_taken_from(package25_dir
     assert not first.compile_seconds
 
 
-def test_all_that_is_wrong_is_told_at_once(package_dir: Path, package25_dir: Path, tmp_path: Path) -> None:
+def test_all_that_is_wrong_is_told_at_once(package_dir: Path, other_dir: Path, tmp_path: Path) -> None:
     problems = blame.requires(package_dir, Options(utterances=0, layers=0, components=("nose",), voices=(tmp_path / "x",)))
     told = ("utterances 0", "layers 0", "no component 'nose'", "--reference", "no such file or folder")
     assert all(any(text in problem for problem in problems) for text in told), problems
-    assert any("another model" in problem for problem in blame.requires(package_dir, Options(reference=package25_dir)))
+    assert any("another model" in problem for problem in blame.requires(package_dir, Options(reference=other_dir)))
 
 
 @pytest.mark.slow

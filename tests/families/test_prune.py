@@ -164,6 +164,7 @@ def test_pruned_float16_is_what_is_quantized_and_pruned_again(
     assert len(found) == 1 and "decoder has int8 weights; prune the fp32 or fp16 package" in found[0]
 
 
+@pytest.mark.slow
 def test_heads_go_out_of_weights_caches_and_golden_caches(
     package_dir: Path, golden_calibration: Path, tmp_path: Path
 ) -> None:
@@ -232,11 +233,11 @@ def test_refusals_of_graphs(package_dir: Path) -> None:
     assert "nothing would be removed" in problem
 
 
-def test_datasets_that_do_not_fit(package_dir: Path, package25_dir: Path, golden_calibration: Path, tmp_path: Path) -> None:
+def test_datasets_that_do_not_fit(package_dir: Path, other_dir: Path, golden_calibration: Path, tmp_path: Path) -> None:
     given = Options(ffn_width=0.75, dataset=golden_calibration)
     (problem,) = prune.requires(package_dir, replace(given, components=("semantic_encoder", "decoder")))
     assert "no sample of semantic_encoder" in problem
-    (problem,) = prune.requires(package25_dir, given)
+    (problem,) = prune.requires(other_dir, given)
     assert "captured from a" in problem
     (problem,) = prune.requires(package_dir, replace(given, dataset=tmp_path))
     assert "no calibration set" in problem

@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def package_dir(checkpoint: Path) -> Path:
+def tokens_dir(checkpoint: Path) -> Path:
     """The package of a checkpoint with the original's golden weights, whose sizes are those of ours."""
     source = shutil.copytree(checkpoint, checkpoint.with_name("golden"))
     for name in ("llm", "flow", "hift"):
@@ -56,8 +56,8 @@ def package_dir(checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(package_dir: Path) -> Program:
-    return open_package(package_dir)
+def model(tokens_dir: Path) -> Program:
+    return open_package(tokens_dir)
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def test_the_checkpoint_is_recognised(checkpoint: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_component_is_as_good_as_its_network(package_dir: Path) -> None:
-    report = validate.run(package_dir, validate.Options())
+def test_every_component_is_as_good_as_its_network(tokens_dir: Path) -> None:
+    report = validate.run(tokens_dir, validate.Options())
     assert not report.failed, [row.line() for row in report.failed]
     judged = {(row.subject.split(" ")[0], row.metric.split(" ")[-1]) for row in report.rows}
-    components = package.load(package_dir).components
+    components = package.load(tokens_dir).components
     assert judged >= {(packed.component.name, port.name) for packed in components for port in packed.component.outputs}
 
 
@@ -241,11 +241,11 @@ def test_graphs_that_a_checkpoint_brings_become_components(checkpoint: Path, mod
     assert codes.tolist() == [(weights["speech_tokenizer_v1.onnx"] @ mel[0, :, ::2]).argmax(0).tolist()]
 
 
-def test_what_a_checkpoint_brings_runs_in_the_baseline_too(package_dir: Path, model: Program) -> None:
-    engine = TorchEngine(package_dir.with_name("golden"), package_dir, as_published=True)
+def test_what_a_checkpoint_brings_runs_in_the_baseline_too(tokens_dir: Path, model: Program) -> None:
+    engine = TorchEngine(tokens_dir.with_name("golden"), tokens_dir, as_published=True)
     assert engine.original is None and "our networks in eager mode" in engine.remark
     for name in ("speaker_encoder", "speech_tokenizer", "speaker_projection"):
-        cases = Cases.load(package_dir / model._engine.manifest.packed(name).golden)
+        cases = Cases.load(tokens_dir / model._engine.manifest.packed(name).golden)
         given, wanted = cases.inputs("0"), cases.outputs("0")
         found = engine.run(name, **given)
         assert set(found) == set(wanted)
@@ -351,8 +351,8 @@ def test_a_text_that_leaves_no_room_for_speech(model: Program, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_int8_is_near_enough_and_speaks(package_dir: Path, recording: Path, tmp_path: Path) -> None:
-    small = quantize.run(package_dir, tmp_path / "small", quantize.Options())
+def test_int8_is_near_enough_and_speaks(tokens_dir: Path, recording: Path, tmp_path: Path) -> None:
+    small = quantize.run(tokens_dir, tmp_path / "small", quantize.Options())
     report = validate.run(small, validate.Options())
     assert not report.failed, [row.line() for row in report.failed]
     packed = {packed.component.name: packed for packed in package.load(small).components}
@@ -366,7 +366,7 @@ def test_int8_is_near_enough_and_speaks(package_dir: Path, recording: Path, tmp_
 
 
 @pytest.mark.slow
-def test_it_is_measured_beside_its_networks_with_a_stored_speaker(package_dir: Path) -> None:
+def test_it_is_measured_beside_its_networks_with_a_stored_speaker(tokens_dir: Path) -> None:
     options = benchmark.Options(
         text=TEXT,
         speaker="second",
@@ -378,10 +378,10 @@ def test_it_is_measured_beside_its_networks_with_a_stored_speaker(package_dir: P
         ablation=True,
         components=False,
         baseline=("pytorch",),
-        model=package_dir.with_name("golden"),
+        model=tokens_dir.with_name("golden"),
     )
-    assert benchmark.requires(package_dir, options) == []
-    report = benchmark.run(package_dir, options)
+    assert benchmark.requires(tokens_dir, options) == []
+    report = benchmark.run(tokens_dir, options)
     ratio = next(row for row in report.rows if (row.subject, row.metric) == ("end to end", "RTF: times better than pytorch"))
     assert ratio.value > 0
     assert {"decoder", "flow_estimator", "vocoder"} <= {row.subject for row in report.rows if row.metric == "share"}

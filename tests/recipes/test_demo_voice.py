@@ -19,6 +19,9 @@ MOST_MEGABYTES = 30
 SENTENCES = 12
 
 
+slow = pytest.mark.slow  # its package takes a minute to make; CI's road, which every landing walks, makes it too
+
+
 @pytest.fixture(scope="module")
 def package_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package in float32."""
@@ -41,6 +44,7 @@ def test_it_is_small_and_every_key_is_known() -> None:
     assert opened.family.sample_rate == 16000
 
 
+@slow
 def test_the_same_text_and_seed_give_the_same_audio(program: Any) -> None:
     first = spoken(program, seed=3)
     assert np.array_equal(first, spoken(program, seed=3))
@@ -48,12 +52,14 @@ def test_the_same_text_and_seed_give_the_same_audio(program: Any) -> None:
     assert first.shape != other.shape or not np.array_equal(first, other)
 
 
+@slow
 @pytest.mark.parametrize("speed", [0.75, 1.25])
 def test_speed_changes_the_duration_by_its_factor(program: Any, speed: float) -> None:
     plain, changed = (len(spoken(program, seed=5, speed=value)) for value in (1.0, speed))
     assert plain / changed == pytest.approx(speed, rel=0.05)
 
 
+@slow
 def test_originals_and_graphs_speak_alike(program: Any, package_dir: Path) -> None:
     from demo_voice.synthesise import open_original
 
@@ -65,6 +71,7 @@ def test_originals_and_graphs_speak_alike(program: Any, package_dir: Path) -> No
         assert 10 * np.log10(np.square(theirs).sum() / noise) > 40
 
 
+@slow
 def test_a_recogniser_understands_it_and_nothing_else(program: Any) -> None:
     from demo_voice import recognise, synthesise, testset
 
@@ -77,12 +84,14 @@ def test_a_recogniser_understands_it_and_nothing_else(program: Any) -> None:
     assert error_rate([row.text for row in rows], heard[1:] + heard[:1]) > 0.5  # the check can fail
 
 
+@slow
 def test_the_emotion_moves_the_speaking_rate(program: Any) -> None:
     slow = np.median([len(spoken(program, seed=seed, emotion_vector=(0, 0, 0, 0, 0, 1, 0, 0))) for seed in range(3)])
     fast = np.median([len(spoken(program, seed=seed, emotion_vector=(0, 0, 0, 1, 0, 0, 0, 0))) for seed in range(3)])
     assert slow > 1.15 * fast  # melancholic against afraid
 
 
+@slow
 def test_the_emotion_moves_the_pitch(program: Any) -> None:
     from demo_voice import pitch
 
@@ -94,7 +103,7 @@ def test_the_emotion_moves_the_pitch(program: Any) -> None:
     assert octaves(surprised) > octaves(disgusted) + 0.3
 
 
-@pytest.mark.slow  # a minute; CI runs the command itself
+@slow  # a minute; CI runs the command itself
 def test_every_training_learns_within_a_minute(tmp_path: Path) -> None:
     from demo_voice.__main__ import main
 
