@@ -45,6 +45,8 @@ SPEECH = [
       for layers, heads, width, seconds, suppress in [
           (1, 2, 16, 1, True), (3, 4, 32, 1, False), (2, 8, 64, 3, True), (4, 2, 32, 2, False),
           (1, 1, 24, 2, True), (2, 6, 48, 1, True), (3, 2, 64, 2, False), (2, 4, 96, 4, True),
+          (1, 3, 24, 2, False), (5, 2, 32, 1, True), (2, 2, 80, 3, False), (3, 8, 32, 2, True), (1, 6, 96, 1, False),
+          (4, 4, 48, 3, True), (6, 1, 16, 2, False), (2, 5, 40, 4, True), (3, 3, 72, 1, True), (1, 8, 128, 2, False),
       ]),
 ]  # fmt: skip
 TEXT: list[dict[str, Any]] = [
@@ -65,19 +67,14 @@ TEXT: list[dict[str, Any]] = [
     {"num_layers": 2, "num_heads": 5, "d_model": 40, "d_kv": 8, "variant": "1.1", "relative_attention_max_distance": 40},
     {"num_layers": 1, "num_heads": 2, "d_model": 80, "d_kv": 40, "variant": "1.0", "feed_forward_proj": "gelu"},
     {"num_layers": 6, "num_heads": 2, "d_model": 24, "d_kv": 12, "variant": "1.1", "feed_forward_proj": "gated-relu"},
+    {"num_layers": 4, "num_heads": 3, "d_model": 36, "d_kv": 12, "variant": "1.1"},
+    {"num_layers": 3, "num_heads": 4, "d_model": 64, "d_kv": 16, "variant": "1.1", "relative_attention_num_buckets": 24},
+    {"num_layers": 1, "num_heads": 8, "d_model": 96, "d_kv": 12, "variant": "1.0", "feed_forward_proj": "gated-gelu"},
 ]
 
 
-TEXT_SEEDS = (
-    *range(10),
-    12,
-    13,
-    14,
-    15,
-    17,
-    18,
-    19,
-)  # of each in turn: others of these sizes may repeat a few words for ever
+# of each in turn: others of these sizes may repeat a few words for ever
+TEXT_SEEDS = (*range(10), 12, 13, 14, 15, 17, 18, 19, 20, 22, 23)
 
 
 def make_speech(dest: Path, case: Listening, seed: int) -> Path:
@@ -194,8 +191,8 @@ def check_text(directory: Path, settings: dict[str, Any], seed: int) -> set[int]
 
 
 def test_there_are_more_than_twenty_models() -> None:
-    assert len(set(SPEECH)) == 10
-    assert len({json.dumps(settings, sort_keys=True) for settings in TEXT}) == len(TEXT_SEEDS) == 17
+    assert len(set(SPEECH)) == 20
+    assert len({json.dumps(settings, sort_keys=True) for settings in TEXT}) == len(TEXT_SEEDS) == 20
 
 
 def test_a_tokenizer_of_the_published_size_is_made_at_once_and_always_the_same(tmp_path: Path) -> None:
