@@ -1,18 +1,44 @@
-"""optimum-intel: its export of a GPT-2 to OpenVINO, and its model behind the decoding loop of `transformers`."""
+"""optimum-intel: its export to OpenVINO, and its models behind the decoding loop of `transformers`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-MODEL = "openvino_model.xml"
+from ovconvert.baselines.kinds import LANGUAGE_MODEL, LISTENER, WRITER
+from ovconvert.baselines.library_loop import LOOPS
+
 CHOSEN = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
 
 
-def convert(source: Path, dest: Path, weights: str) -> None:
-    """Export the GPT-2 in `source` into the directory `dest`, with its cache in the model; `weights` is fp16 or int8."""
+@dataclass(frozen=True)
+class Form:
+    """How the export calls what a kind of model is for, the library's class, and the graph that writes the ids.
+
+    `tokenizer`: pipelines that open the directory want the tokenizer as graphs.
+    """
+
+    task: str
+    model: str
+    graph: str
+    tokenizer: bool = False
+
+
+FORMS: Mapping[str, Form] = {
+    LANGUAGE_MODEL: Form("text-generation-with-past", "OVModelForCausalLM", "openvino_model.xml"),
+    LISTENER: Form(
+        "automatic-speech-recognition-with-past", "OVModelForSpeechSeq2Seq", "openvino_decoder_model.xml", tokenizer=True
+    ),
+    WRITER: Form("text2text-generation-with-past", "OVModelForSeq2SeqLM", "openvino_decoder_model.xml"),
+}
+
+
+def convert(source: Path, dest: Path, weights: str, kind: str) -> None:
+    """Export the model in `source` into the directory `dest`, with its cache in the model; `weights` is fp16 or int8."""
     from optimum.exporters.openvino import main_export
     from optimum.intel import OVConfig, OVWeightQuantizationConfig
 
@@ -20,46 +46,34 @@ def convert(source: Path, dest: Path, weights: str) -> None:
     main_export(
         str(source),
         dest,
-        task="text-generation-with-past",
+        task=FORMS[kind].task,
         ov_config=OVConfig(dtype=weights, quantization_config=quantized),
-        convert_tokenizer=False,
+        convert_tokenizer=FORMS[kind].tokenizer,
         local_files_only=True,
     )
 
 
-def open_model(directory: Path, weights: str, threads: int) -> Optimum:
-    """Open what `convert` wrote."""
-    return Optimum(directory, weights, threads)
-
-
 class Optimum:
-    """The model with its own defaults."""
+    """A model of a kind, with its own defaults."""
 
-    def __init__(self, directory: Path, weights: str, threads: int) -> None:
-        from optimum.intel import OVModelForCausalLM
+    def __init__(self, directory: Path, weights: str, threads: int, kind: str) -> None:
+        from optimum import intel
 
-        self._model: Any = OVModelForCausalLM.from_pretrained(
+        model: Any = getattr(intel, FORMS[kind].model).from_pretrained(
             str(directory), ov_config={"INFERENCE_NUM_THREADS": str(threads)}, local_files_only=True
         )
-        compiled = self._model.request.get_compiled_model()
+        # of a model in two parts, the one that writes
+        compiled = getattr(model, "decoder", model).request.get_compiled_model()
         chosen = ", ".join(f"{name} {_shown(compiled.get_property(name))}" for name in CHOSEN)
         self.settings = f"optimum-intel {metadata.version('optimum-intel')}, weights {weights}, {chosen}"
+        self._loop = LOOPS[kind](model, directory)
 
-    def generate(self, prompt: Sequence[int], tokens: int, beams: int) -> list[int]:
-        """Return `tokens` ids after `prompt`."""
-        import torch
+    def generate(self, source: Any, tokens: int, beams: int) -> list[int]:
+        """Return `tokens` ids after `source`."""
+        return self._loop(source, tokens, beams)
 
-        ids = torch.tensor([list(prompt)])
-        found = self._model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=tokens,
-            min_new_tokens=tokens,
-            num_beams=beams,
-            do_sample=False,
-            eos_token_id=None,
-        )
-        return [int(token) for token in found[0, len(prompt) :]]
+
+MODELS = {kind: partial(Optimum, kind=kind) for kind in FORMS}
 
 
 def _shown(value: Any) -> str:
@@ -67,11 +81,11 @@ def _shown(value: Any) -> str:
     return str(getattr(value, "to_string", lambda: value)())
 
 
-def pinned(directory: Path) -> str:
-    """Return the settings that the export has written into the IR."""
+def pinned(directory: Path, kind: str) -> str:
+    """Return the settings that the export has written into the IR that writes the ids."""
     import openvino as ov
 
-    model = ov.Core().read_model(directory / MODEL)
+    model = ov.Core().read_model(directory / FORMS[kind].graph)
     path = ["runtime_options"]
     if not model.has_rt_info(path):
         return "nothing pinned in the IR"

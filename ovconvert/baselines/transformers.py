@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ovconvert import package
+from ovconvert.baselines.kinds import LISTENER, WRITER
+from ovconvert.baselines.library_loop import LOOPS
 from ovconvert.errors import UsageError
 from ovconvert.runtime.audio import read_audio, resample
 from ovconvert.runtime.listening import ListenRequest, Transcript
@@ -32,11 +34,35 @@ class LibraryEngine:
 
     def program(self, watched: Any) -> Library:
         """Return the library's model, which notes its calls in `watched`."""
+        self._limit()
+        return Library(self._checkpoint, watched)
+
+    def model(self) -> Fixed:
+        """Return the library's model as it is asked for so many ids; nothing is noted."""
+        self._limit()
+        return Fixed(self._checkpoint, hears=self.manifest.sample_rate > 0)
+
+    def _limit(self) -> None:
         import torch
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)
-        return Library(self._checkpoint, watched)
+
+
+class Fixed:
+    """A model that the library has opened, in float32, and that makes so many ids. Raises as `Library` does."""
+
+    def __init__(self, checkpoint: Path, *, hears: bool) -> None:
+        import transformers
+
+        model = _model(checkpoint, hears)
+        transformers.logging.set_verbosity_error()
+        self._loop = LOOPS[LISTENER if hears else WRITER](model, checkpoint)
+        self.settings = f"transformers {transformers.__version__}, weights float32"
+
+    def generate(self, source: Any, tokens: int, beams: int) -> list[int]:
+        """Return `tokens` ids after `source`."""
+        return self._loop(source, tokens, beams)
 
 
 class Library:
@@ -46,20 +72,14 @@ class Library:
     """
 
     def __init__(self, checkpoint: Path, watched: Any) -> None:
-        import torch
         import transformers
 
         self._watched = watched
-        self._hears = watched.manifest.sample_rate > 0
-        kind = transformers.AutoModelForSpeechSeq2Seq if self._hears else transformers.AutoModelForSeq2SeqLM
-        front = transformers.AutoFeatureExtractor if self._hears else transformers.AutoTokenizer
-        where = {"pretrained_model_name_or_path": checkpoint, "local_files_only": True}
-        try:
-            self._model: Any = kind.from_pretrained(dtype=torch.float32, **where).eval()
-            self._front: Any = front.from_pretrained(**where)
-            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(**where)
-        except Exception as error:  # the library raises errors of many kinds
-            raise UsageError(f"the transformers library cannot read {checkpoint}: {error}") from error
+        hears = watched.manifest.sample_rate > 0
+        front = transformers.AutoFeatureExtractor if hears else transformers.AutoTokenizer
+        self._model: Any = _model(checkpoint, hears)
+        self._front: Any = _opened(checkpoint, front)
+        self._tokenizer: Any = _opened(checkpoint, transformers.AutoTokenizer)
         transformers.logging.set_verbosity_error()  # it would remark on settings of ours at every call
         roles = {packed.component.role: packed.component for packed in watched.manifest.components}
         self._note(self._model.get_encoder(), roles["encoder"])
@@ -123,3 +143,20 @@ class Library:
 
         module.register_forward_pre_hook(before, with_kwargs=True)
         module.register_forward_hook(after, with_kwargs=True)
+
+
+def _model(checkpoint: Path, hears: bool) -> Any:
+    """Return the library's model that hears, or that answers, in float32."""
+    import torch
+    import transformers
+
+    kind = transformers.AutoModelForSpeechSeq2Seq if hears else transformers.AutoModelForSeq2SeqLM
+    return _opened(checkpoint, kind, dtype=torch.float32).eval()
+
+
+def _opened(checkpoint: Path, kind: Any, **settings: Any) -> Any:
+    """Return what the library's class `kind` reads in `checkpoint`."""
+    try:
+        return kind.from_pretrained(checkpoint, local_files_only=True, **settings)
+    except Exception as error:  # the library raises errors of many kinds
+        raise UsageError(f"the transformers library cannot read {checkpoint}: {error}") from error

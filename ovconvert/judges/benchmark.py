@@ -13,7 +13,8 @@ from ovconvert.bench import generation, limits, rows
 from ovconvert.bench.abilities import LISTENING, SPEAKING, Ability, ability_of, has_program
 from ovconvert.bench.alone import takes_rows
 from ovconvert.bench.bench import NEW_VOICE, PROCESS
-from ovconvert.bench.generation import Generated, Task, measure_generation
+from ovconvert.bench.generation import Generated, measure_generation, tasks_of
+from ovconvert.bench.generators import generator_for, generator_of
 from ovconvert.bench.growth import growth
 from ovconvert.bench.measure import Findings, Plan, begin, measure
 from ovconvert.bench.overview import overview
@@ -77,8 +78,10 @@ class Options(Request):
     contexts: tuple[int, ...] = option(
         (), "Positions in a step's cache when it runs alone (default: as in the texts), and of prompts of ids (default: 96)."
     )
-    speech: bool = option(True, "Speak the texts and run components; without it, only generate ids after prompts of ids.")
-    tokens: int = option(64, "Ids that are generated after a prompt of ids, with engines that know only language models.")
+    speech: bool = option(
+        True, "Speak, transcribe or answer, and run components; without it, only generate ids with such engines and ours."
+    )
+    tokens: int = option(64, "Ids that are generated after a prompt, a window or a source, with engines that know no less.")
     peer_models: Path | None = option(None, "Directory that keeps the models made for such engines (default: none kept).")
 
 
@@ -150,7 +153,7 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         generated = _generate((main, *plain, *peers), options, progress)
         found += _generation_rows(generated, options.rounds)
         findings.disturbances += generated.disturbances
-        notes.append(generation.NOTE)
+        notes.append(f"{generation.NOTE}. {generator_of(package_dir).note}")
     added = [variant.name for variant in variants if variant.name in {addition.name for addition in ADDITIONS}]
     others = [variant.name for variant in variants if variant.name not in added]
     report = _report(package_dir, options, findings, found, notes)
@@ -192,12 +195,8 @@ def _against_baselines(findings: Findings, subject: Subject, plain: list[Subject
 
 
 def _generate(subjects: tuple[Subject, ...], options: Options, progress: Progress) -> Generated:
-    """Return what generation by the decoder alone takes with each of the subjects."""
-    tasks = [
-        Task(prompt, options.tokens, beams)
-        for prompt in options.contexts or generation.PROMPTS
-        for beams in generation.BEAMS
-    ]
+    """Return what generation takes with each of the subjects."""
+    tasks = tasks_of(subjects[0].package, options.contexts, options.audio, options.tokens)
     return measure_generation(
         subjects, tasks, rounds=options.rounds, seed=options.seed, kept=options.peer_models, progress=progress
     )
@@ -264,15 +263,19 @@ def _other_problems(ability: Ability, options: Options) -> list[str]:
     ]
     flags = ("ablation", "reference_seconds", "profiles", *(() if ability is LISTENING else ("streams",)))
     problems += [f"{name}: not for a package that can {ability.method}" for name in flags if getattr(options, name)]
-    others = [name for name in options.baseline if name not in LIBRARIES]
-    problems += [f"baseline {name}: for packages that speak; have: {', '.join(LIBRARIES)}" for name in others]
+    have = (*LIBRARIES, *generator_for(ability).engines)
+    problems += [
+        f"baseline {name}: has nothing for a package that can {ability.method}; have: {', '.join(have)}"
+        for name in options.baseline
+        if name not in have
+    ]
     return problems
 
 
 def _input_problems(ability: Ability, options: Options) -> list[str]:
     if ability is LISTENING:
         names = [path.name for path in options.audio]
-        problems = [] if names else ["no recording: name some with --audio"]
+        problems = [] if names or not options.speech else ["no recording: name some with --audio"]
         problems += [f"recording {path}: no such file" for path in options.audio if not path.is_file()]
         problems += ["audio: two recordings have the same name"] if len(set(names)) < len(names) else []
         return problems + (["text: this package listens"] if options.text or options.text_file else [])

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from ovconvert.errors import UsageError, listing
 from ovconvert.options import option
+from ovconvert.runtime.decode import Generation, Sampling
 
 TASKS = ("transcribe", "translate")
 
@@ -73,7 +76,14 @@ class Transcript:
 class ListeningProgram(Protocol):
     """How the components of a family turn speech into text."""
 
+    @property
+    def window(self) -> int:
+        """How many samples are heard at once."""
+
     def transcribe(
         self, audio: Path, request: ListenRequest, on_progress: Callable[[str, int, int], None] = ...
     ) -> Transcript:
         """Return what is said in the recording at `audio`."""
+
+    def generate(self, samples: np.ndarray, sampling: Sampling) -> Generation:
+        """Return the tokens of one window, `samples` (count,) at the rate of the model, heard once."""

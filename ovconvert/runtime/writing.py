@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ovconvert.options import option
-from ovconvert.runtime.decode import Sampling
+from ovconvert.runtime.decode import Generation, Sampling
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,6 @@ class WritingProgram(Protocol):
 
     def write(self, text: str, request: WriteRequest, on_progress: Callable[[str, int, int], None] = ...) -> Answer:
         """Return the answer to `text`."""
+
+    def generate(self, ids: Sequence[int], sampling: Sampling) -> Generation:
+        """Return the tokens that follow the source `ids`, read as they are."""

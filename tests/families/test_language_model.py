@@ -11,9 +11,11 @@ import torch
 
 from ovconvert import families, package
 from ovconvert.baselines.gpt2 import names_of, renamed, write_gpt2
+from ovconvert.baselines.kinds import LANGUAGE_MODEL
 from ovconvert.baselines.peers import PEERS, Converter, open_peer
 from ovconvert.baselines.pytorch import TorchEngine
-from ovconvert.bench.generation import BEAMS, Loop
+from ovconvert.bench.generation import BEAMS
+from ovconvert.bench.loops import Loop
 from ovconvert.errors import UsageError
 from ovconvert.language_model import parts_of
 from ovconvert.runtime.engine import Engine
@@ -142,10 +144,10 @@ def test_our_loop_continues_ids_as_the_networks_say(checkpoint: Path, kept: Path
 def test_a_peer_generates_as_it_is_told(name: str, checkpoint: Path, kept: Path, tmp_path: Path) -> None:
     for module in PEERS[name].needs:
         pytest.importorskip(module)
-    converter = Converter(checkpoint, kept, tmp_path)
+    converter = Converter(LANGUAGE_MODEL, checkpoint, kept, tmp_path)
     directory = converter.converted(name)
     assert converter.converted(name) == directory
-    model = open_peer(name, directory, threads=1)
+    model = open_peer(name, LANGUAGE_MODEL, directory, threads=1)
     prompt = ids(Engine(kept), 9)
     for beams in BEAMS:
         found = model.generate(prompt, TOKENS, beams)

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from ovconvert import families, package
+from ovconvert.bench.generation import tasks_of
+from ovconvert.bench.generators import generator_of
+from ovconvert.bench.subject import Subject
 from ovconvert.errors import ConversionError, UsageError
 from ovconvert.families.t5 import synthetic as text
 from ovconvert.families.whisper import synthetic as speech
@@ -380,3 +383,19 @@ def test_it_is_benchmarked_beside_the_library(kind: str, request: pytest.Fixture
         row.subject for row in report.rows if row.metric == "part of the limit reached"
     }
     assert any(table.heading.startswith("Beside others") for table in report.summaries)
+
+
+@pytest.mark.parametrize("name", ["listener", "writer"])
+def test_so_many_ids_are_those_of_the_library(name: str, request: pytest.FixtureRequest) -> None:
+    place: Path = request.getfixturevalue(name)
+    opened = [
+        generator_of(place).opened(Subject("", place, WriteRequest(), engine, place.with_name("checkpoint"), threads=1))
+        for engine in ("openvino", "transformers")
+    ]
+    first = tasks_of(place, (9,), (), 20)[0].source.draw(np.random.default_rng(5))
+    other = first[::-1] if name == "writer" else sound(2.0, 3)
+    for beams in (1, 3):
+        ours, theirs = (model.generate(first, 20, beams) for model in opened)
+        assert ours == theirs
+        assert len(ours) == 20 and len(set(ours)) > 3
+    assert opened[0].generate(other, 20, 3) != ours  # the source counts

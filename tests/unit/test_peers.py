@@ -10,10 +10,12 @@ import pytest
 
 from ovconvert import package
 from ovconvert.baselines import peers
+from ovconvert.baselines.kinds import LANGUAGE_MODEL
 from ovconvert.baselines.peers import PEERS, Converter, identity
 from ovconvert.bench import generation
 from ovconvert.bench.generation import PER_TOKEN, PROMPT, Generated, Generating, Task, timed
 from ovconvert.bench.reading import Table
+from ovconvert.bench.sources import Ids
 from ovconvert.bench.subject import Subject
 from ovconvert.errors import EnvironmentFault, UsageError
 from ovconvert.judges import benchmark
@@ -23,9 +25,15 @@ from ovconvert.package import Graph, Manifest, PackedComponent
 from ovconvert.runtime.request import Request
 from ovconvert.spec import CacheSpec, Component, Port
 
-TASK = Task(prompt=5, tokens=11, beams=3)
 WIDTH, IDS = 4, 17
 PEER = "openvino-genai"
+
+
+def prompt(count: int) -> Ids:
+    return Ids("prompt", count, IDS)
+
+
+TASK = Task(prompt(5), tokens=11, beams=3)
 
 
 class Clock:
@@ -47,8 +55,8 @@ class Fake:
         self.clock, self.first, self.each, self.most = clock, first, each, most
         self.prompts: list[list[int]] = []
 
-    def generate(self, prompt: Sequence[int], tokens: int, beams: int) -> list[int]:
-        self.prompts.append(list(prompt))
+    def generate(self, source: Sequence[int], tokens: int, beams: int) -> list[int]:
+        self.prompts.append(list(source))
         self.clock.now += self.first + (tokens - 1) * self.each * beams
         return [0] * min(tokens, self.most)
 
@@ -94,7 +102,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_prompt_and_tokens_are_told_apart() -> None:
     clock = Clock()
-    found = {reading.metric: reading for reading in timed(Fake(clock), TASK, lambda count: [0] * count, clock)}
+    found = {reading.metric: reading for reading in timed(Fake(clock), TASK, list, clock)}
     assert found[PROMPT].value == pytest.approx(500.0)
     assert found[PER_TOKEN].value == pytest.approx(60.0)
     assert {reading.case for reading in found.values()} == {"prompt=5 tokens=11 beams=3"}
@@ -104,23 +112,25 @@ def test_prompt_and_tokens_are_told_apart() -> None:
 def test_an_engine_that_stops_early_is_refused() -> None:
     clock = Clock()
     with pytest.raises(EnvironmentFault, match="a fake, weights of paper: made 4 of 11 ids"):
-        list(timed(Fake(clock, most=4), TASK, lambda count: [0] * count, clock))
+        list(timed(Fake(clock, most=4), TASK, list, clock))
 
 
 def test_competitors_get_the_same_prompts_and_no_prompt_twice(
     package_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Fake] = []
-    monkeypatch.setattr(generation, "open_peer", lambda name, directory, threads: made.append(Fake(Clock())) or made[-1])
+    monkeypatch.setattr(
+        generation, "open_peer", lambda name, kind, directory, threads: made.append(Fake(Clock())) or made[-1]
+    )
     subject = Subject(PEER, package_dir, Request(), engine=PEER)
     for _ in range(2):
-        competitor = Generating(subject, tmp_path, 1, IDS, 0)
+        competitor = Generating(subject, tmp_path, 1, 0)
         for _ in range(2):
-            competitor.turn([TASK, Task(5, 3, 1)])
+            competitor.turn([TASK, Task(prompt(5), 3, 1)])
     first, second = (fake.prompts for fake in made)
     assert first == second
-    assert len(first) == 8 == len({tuple(prompt) for prompt in first})
-    assert all(0 <= code < IDS for prompt in first for code in prompt)
+    assert len(first) == 8 == len({tuple(given) for given in first})
+    assert all(0 <= code < IDS for given in first for code in given)
 
 
 def test_the_language_model_is_found_by_its_ports(package_dir: Path, tmp_path: Path) -> None:
@@ -139,7 +149,7 @@ def test_what_was_converted_is_kept(package_dir: Path, tmp_path: Path, monkeypat
         (dest / "config.json").write_text('{"n_positions": 40}')
 
     class Module:
-        def convert(self, source: Path, dest: Path, weights: str) -> None:
+        def convert(self, source: Path, dest: Path, weights: str, kind: str) -> None:
             assert (source / "config.json").is_file()
             made.append(weights)
             (dest / "model").touch()
@@ -148,12 +158,12 @@ def test_what_was_converted_is_kept(package_dir: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(peers.Peer, "load", lambda peer: Module())
     monkeypatch.setattr(peers.metadata, "version", lambda tool: "1.0")
     kept = tmp_path / "kept"
-    first = Converter(tmp_path, package_dir, kept)
+    first = Converter(LANGUAGE_MODEL, tmp_path, package_dir, kept)
     assert first.positions() == 40
     directory = first.converted("openvino-genai")
     assert directory.is_relative_to(kept / identity(package_dir)) and (directory / "model").is_file()
     # the same files serve both engines, and a second run finds them
-    assert Converter(tmp_path, package_dir, kept).converted("optimum-intel") == directory
+    assert Converter(LANGUAGE_MODEL, tmp_path, package_dir, kept).converted("optimum-intel") == directory
     assert first.converted("openvino-genai-int8") != directory
     assert made == ["source", "fp16", "int8"]
     changed = sealed(tmp_path / "changed", DECODER, EMBEDDINGS, content=b"y")
@@ -172,7 +182,7 @@ def test_a_report_of_generation_alone(package_dir: Path, installed: None, monkey
                 clock = Clock()
                 for task in tasks:
                     fake = Fake(clock, each=each * (1 + number))
-                    tables[subject.label].add(number, timed(fake, task, lambda count: [0] * count, clock))
+                    tables[subject.label].add(number, timed(fake, task, list, clock))
         return Generated(tables, ("somebody else was busy",))
 
     monkeypatch.setattr(benchmark, "measure_generation", measured)
@@ -183,7 +193,7 @@ def test_a_report_of_generation_alone(package_dir: Path, installed: None, monkey
     assert benchmark.requires(package_dir, options) == []
     report = benchmark.run(package_dir, options)
     assert asked["labels"] == ["", PEER] and asked["kept"] == package_dir
-    assert asked["tasks"] == [Task(prompt, 8, beams) for prompt in (96, 300) for beams in (1, 3)]
+    assert asked["tasks"] == [Task(prompt(count), 8, beams) for count in (96, 300) for beams in (1, 3)]
     found = {(row.subject, row.case, row.metric): row for row in report.rows}
     case = "prompt=300 tokens=8 beams=3"
     ratio = found["generation", case, f"per token: times better than {PEER}"]
@@ -191,7 +201,8 @@ def test_a_report_of_generation_alone(package_dir: Path, installed: None, monkey
     assert found["generation", case, "prompt"].value == pytest.approx(500.0)
     assert found[f"generation ({PEER})", case, "per token"].detail == Fake.settings
     assert report.disturbances == ("somebody else was busy",)
-    assert generation.NOTE in report.notes
+    (note,) = report.notes
+    assert note.startswith(generation.NOTE) and "run a GPT-2" in note
 
 
 def test_what_peers_need_is_said_at_once(package_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +237,7 @@ def test_a_prompt_longer_than_the_table_is_refused(package_dir: Path, monkeypatc
 
     monkeypatch.setattr(generation, "worker", lambda *given: Process())
     subjects = [Subject(PEER, package_dir, Request(), engine=PEER)]
-    fits, longer = Task(30, 10, 1), Task(30, 11, 1)
+    fits, longer = Task(prompt(30), 10, 1), Task(prompt(30), 11, 1)
     assert generation._converted(subjects, [fits], package_dir, lambda *given: None) == {PEER: package_dir}
     with pytest.raises(UsageError, match="up to 41 positions; the model has 40"):
         generation._converted(subjects, [fits, longer], package_dir, lambda *given: None)

@@ -45,6 +45,28 @@ class Program:
         self, ids: Sequence[int], request: WriteRequest, on_progress: Callable[[str, int, int], None] = lambda *_: None
     ) -> Generation:
         """Return the tokens that answer the source `ids`, its end token included."""
+        sampling = Sampling(
+            do_sample=request.do_sample,
+            num_beams=request.num_beams,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            temperature=request.temperature,
+            repetition_penalty=request.repetition_penalty,
+            length_penalty=request.length_penalty,
+            max_new_tokens=request.max_new_tokens,
+            ends_compete=False,
+        )
+        rng = np.random.default_rng(request.seed)
+        return self.generate(ids, sampling, rng, lambda count: on_progress("decoder", count, request.max_new_tokens))
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        rng: np.random.Generator | None = None,
+        on_token: Callable[[int], None] | None = None,
+    ) -> Generation:
+        """Return the tokens that follow the source `ids`, read as they are; without an `rng`, drawn with the seed 0."""
         mask = np.ones((1, len(ids)), np.int64)
         states = self._engine.run("encoder", input_ids=np.array([ids], np.int64), attention_mask=mask)["last_hidden_state"]
         if self._opened is None:
@@ -52,22 +74,12 @@ class Program:
         start = self.settings["decoder_start_token_id"]
         source = {"encoder_hidden_states": states, "encoder_attention_mask": mask}
         return generate(
-            TokenStep(self._opened, source, request.num_beams),
+            TokenStep(self._opened, source, sampling.num_beams),
             np.array([[start]], np.int64),
             lambda codes, position: codes,
-            Sampling(
-                do_sample=request.do_sample,
-                num_beams=request.num_beams,
-                top_p=request.top_p,
-                top_k=request.top_k,
-                temperature=request.temperature,
-                repetition_penalty=request.repetition_penalty,
-                length_penalty=request.length_penalty,
-                max_new_tokens=request.max_new_tokens,
-                ends_compete=False,
-            ),
+            sampling,
             eos_token_id=self.settings["eos_token_id"],
             history=[start],
-            rng=np.random.default_rng(request.seed),
-            on_token=lambda count: on_progress("decoder", count, request.max_new_tokens),
+            rng=rng or np.random.default_rng(0),
+            on_token=on_token,
         )

@@ -54,6 +54,25 @@ class Program:
             samples, *(self.settings[name] for name in ("sampling_rate", "n_fft", "hop_length", "feature_size"))
         )
 
+    @property
+    def window(self) -> int:
+        """How many samples the encoder hears at once."""
+        return int(self._window * self.settings["hop_length"])
+
+    def generate(self, samples: np.ndarray, sampling: Sampling) -> Generation:
+        """Return the tokens of one window: of `samples` (count,) what it holds, silence behind them; heard once.
+
+        The language is the first that the package knows, and no times are told. For comparison with other decoders.
+        """
+        heard = samples[: self.window]
+        spectrum = self.spectrum(np.pad(heard, (0, self.window - len(heard))))
+        known: dict[str, int] = self.settings["lang_to_id"] if self.settings["is_multilingual"] else {}
+        prompt = self._prompt(min(known.values(), default=None), "transcribe", timestamps=False)
+        times = range(self._first_time, self.settings["vocab_size"])
+        never = [*(self.settings["suppress_tokens"] or []), *times]
+        rules = TokenRules({**self.settings, "suppress_tokens": never}, timestamps=False)
+        return self.decode(self.encode(spectrum), prompt, sampling, rules, np.random.default_rng(0))
+
     def hear(
         self, samples: np.ndarray, request: ListenRequest, on_progress: Callable[[str, int, int], None] = lambda *_: None
     ) -> Transcript:
@@ -62,7 +81,7 @@ class Program:
         Windows follow each other at the last timestamp that the model gave (arXiv 2212.04356, section 3.8); a recording
         longer than one window is therefore always decoded with timestamps.
         """
-        window = self._window * self.settings["hop_length"]
+        window = self.window
         long = len(samples) > window
         timestamps = request.timestamps or long
         if timestamps and self.settings["no_timestamps_token_id"] is None:
