@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ DEFAULT_GROUP = 128
 LEAST_PER_SCALE = 16  # with fewer values per channel, scale and zero point weigh half of what they save
 ATTENTION = ("ScaledDotProductAttention", "Softmax")
 TELEMETRY_OFF = "NNCF_CI"
+NO_AWQ = "No matching patterns were found for applying AWQ"  # what NNCF says of it, and nothing else does
 
 Sample = Mapping[str, np.ndarray]
 
@@ -136,14 +138,15 @@ def compress_weights(
     kept: Collection[str] = (),
     samples: Sequence[Sample] | None = None,
     statistics: Path | None = None,
+    idle: list[str] | None = None,
 ) -> ov.Model:
     """Return `model`, changed, with its weights in `settings.weight_format`; operations named in `kept` stay as they are.
 
     Without samples, what of the settings wants some is left out. `statistics` is a directory in which NNCF keeps what it
-    found out from the samples. Raises ConversionError naming the
-    layers that a group size does not divide, if that shall be an error.
+    found out from the samples. `idle` gets "awq" if that was asked for and found nothing to do. Raises ConversionError
+    naming the layers that a group size does not divide, if that shall be an error.
     """
-    with _nncf() as nncf:
+    with _nncf() as nncf, _listening() as said:
         number_names(model)
         family = {"int8": "INT8", "int4": "INT4"}[settings.weight_format]
         arguments: dict[str, Any] = {
@@ -153,11 +156,14 @@ def compress_weights(
         if settings.weight_format == "int4":
             arguments |= _int4_arguments(nncf, settings, samples, statistics)
         try:
-            return nncf.compress_weights(model, **arguments)
+            compressed = nncf.compress_weights(model, **arguments)
         except nncf.InvalidGroupSizeError as error:
             raise ConversionError(
                 f"{error}\ngive another --group-size, or --group-size-fallback adjust or ignore, or keep these layers"
             ) from error
+    if idle is not None and any(NO_AWQ in text for text in said):
+        idle.append("awq")
+    return compressed
 
 
 def quantize_activations(
@@ -243,6 +249,25 @@ def _nncf() -> Iterator[Any]:
             yield nncf
         finally:
             nncf_logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Give the list of what NNCF says while the block runs, where nobody sees it."""
+    from nncf.common.logging.logger import nncf_logger
+
+    said: list[str] = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    screens = nncf_logger.handlers[:]
+    level = nncf_logger.level
+    nncf_logger.handlers[:] = [handler]
+    nncf_logger.setLevel(logging.INFO)
+    try:
+        yield said
+    finally:
+        nncf_logger.handlers[:] = screens
+        nncf_logger.setLevel(level)
 
 
 def _flag(name: str) -> str:

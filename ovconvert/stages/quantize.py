@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovconvert import memory, package
+from ovconvert.errors import UsageError
 from ovconvert.graphs import compress
 from ovconvert.graphs.compress import Sample
 from ovconvert.graphs.layers import Layer, find_layers, note_layers, weight_names
@@ -95,8 +96,8 @@ def requires(source: Path, options: Options) -> list[str]:
 def run(source: Path, dest: Path, options: Options, progress: Progress = silent) -> Path:
     """Write the package `source` with quantized weights to `dest`.
 
-    Raises UsageError if `dest` exists, IntegrityError if the source or the dataset is damaged, ConversionError if a layer
-    does not fit the group size and that shall be an error; then nothing is left behind.
+    Raises UsageError if `dest` exists or AWQ finds nothing to do, IntegrityError if the source or the dataset is damaged,
+    ConversionError if a layer does not fit the group size and that shall be an error; then nothing is left behind.
     """
     package.refuse_existing(dest, force=options.force)
     manifest = package.load(source)
@@ -105,21 +106,24 @@ def run(source: Path, dest: Path, options: Options, progress: Progress = silent)
     package.verify(source, only=taken)
     dataset = None if options.dataset is None else Dataset.open(options.dataset)
     with package.whole(dest, force=options.force) as partial:
-        packed, report = [], []
+        packed, report, without_awq = [], [], []
         for done, one in enumerate(manifest.components):
             progress(one.component.name, done, len(manifest.components) + 1)
             if one.component.name in names:
                 mine = asked_of(one.component, options)
-                entry, cost = quantize_component(source, partial, one, manifest.files, mine, dataset)
+                idle: list[str] = []
+                entry, cost = quantize_component(source, partial, one, manifest.files, mine, dataset, idle)
                 report.append(cost)
+                without_awq += [one.component.name] * ("awq" in idle)
             else:
                 entry = one
                 _copy(source, partial, {name for graph in one.graphs.values() for name in (graph.xml, graph.bin)})
             packed.append(entry)
+        _require_awq(packed, names, options.awq, without_awq)
         progress("assets and hashes", len(manifest.components), len(manifest.components) + 1)
         graphs = {name for one in manifest.components for graph in one.graphs.values() for name in (graph.xml, graph.bin)}
         _copy(source, partial, set(taken) - graphs)
-        lineage = _lineage(source, manifest, sorted(names), options, dataset)
+        lineage = _lineage(source, manifest, sorted(names), options, dataset, without_awq)
         package.save(replace(manifest, components=tuple(packed), files=package.seal(partial), lineage=lineage), partial)
         (partial / package.EXPORT_REPORT).write_text(json.dumps(report, indent=2) + "\n")
     progress("done", len(manifest.components) + 1, len(manifest.components) + 1)
@@ -133,8 +137,12 @@ def quantize_component(
     files: Mapping[str, str],
     options: Options,
     dataset: Dataset | None = None,
+    idle: list[str] | None = None,
 ) -> tuple[PackedComponent, dict[str, Any]]:
-    """Write the graphs of one component, quantized, into `dest`; return its entry in the manifest and what it cost."""
+    """Write the graphs of one component, quantized, into `dest`; return its entry in the manifest and what it cost.
+
+    `idle` gets the methods that found nothing to do.
+    """
     import openvino as ov
 
     memory.reset_peak()
@@ -152,7 +160,7 @@ def quantize_component(
         room = options.quantization_statistics_path if options.weight_format == "int4" else None
         hashes = files[graph.xml], files[graph.bin]
         where = statistics_place(room, hashes, packed.component, options, dataset) if room and dataset else None
-        entry = quantize_model(model, dest, packed, options, samples, where and where / STATISTICS)
+        entry = quantize_model(model, dest, packed, options, samples, where and where / STATISTICS, idle)
         if where is not None:
             seal_statistics(where)
         del model, samples
@@ -175,10 +183,12 @@ def quantize_model(
     options: Asked,
     samples: Sequence[Sample] | None = None,
     statistics: Path | None = None,
+    idle: list[str] | None = None,
 ) -> PackedComponent:
     """Quantize `model`, a graph of the component, save it into `dest` in all its forms, and return its new entry.
 
     A step comes with explicit cache: its other form is made from the quantized one, so that both have the same weights.
+    `idle` gets the methods that found nothing to do.
     """
     component = packed.component
     spared = decides(component) and component.name not in options.components
@@ -193,7 +203,7 @@ def quantize_model(
         model = compress.quantize_activations(model, options, operations, samples)
     else:
         linear = any(layer.kind == "MatMul" and layer not in keep for layer in layers)  # the others have no use for data
-        model = compress.compress_weights(model, options, operations, samples if linear else None, statistics)
+        model = compress.compress_weights(model, options, operations, samples if linear else None, statistics, idle)
     layers = find_layers(model)
     note_layers(model, layers)
     weight_format = "int8" if with_activations else options.weight_format
@@ -282,6 +292,16 @@ def _layers(source: Path, chosen: Sequence[PackedComponent]) -> dict[str, list[L
     return found
 
 
+def _require_awq(packed: Sequence[PackedComponent], names: Collection[str], asked: bool, without: Sequence[str]) -> None:
+    """Raise UsageError if AWQ was asked for and no component that became INT4 had anything for it."""
+    small = [one.component.name for one in packed if one.component.name in names and one.weight_format == "int4"]
+    if asked and small and set(small) <= set(without):
+        raise UsageError(
+            f"--awq finds nothing to do in {', '.join(small)}: NNCF looks for matrix products behind ReLU, SiLU and the "
+            "like, or behind a product of two others, and does not know GELU; leave it out, or try --scale-estimation or --gptq"
+        )
+
+
 def _copy(source: Path, dest: Path, names: set[str]) -> None:
     for name in sorted(names):
         (dest / name).parent.mkdir(parents=True, exist_ok=True)
@@ -289,7 +309,12 @@ def _copy(source: Path, dest: Path, names: set[str]) -> None:
 
 
 def _lineage(
-    source: Path, manifest: Manifest, names: Sequence[str], options: Options, dataset: Dataset | None
+    source: Path,
+    manifest: Manifest,
+    names: Sequence[str],
+    options: Options,
+    dataset: Dataset | None,
+    without_awq: Sequence[str],
 ) -> dict[str, object]:
     """Return the source's lineage with this step added: what it read, with which options and tools."""
     left_out = ("force", "quantization_statistics_path", "dataset")
@@ -298,6 +323,7 @@ def _lineage(
         "package": package.sha256(source / package.MANIFEST),
         "dataset": dataset.digest if dataset else None,
         "without_samples": [name for name in names if dataset and not dataset.manifest.of(name)],
+        "without_awq": list(without_awq),
         "components": list(names),
         "options": chosen,
         "tools": {name: version(name) for name in TOOLS},

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ovconvert import calibrate, calibration, package
 from ovconvert.cli import cli
-from ovconvert.errors import IntegrityError
+from ovconvert.errors import IntegrityError, UsageError
 from ovconvert.graphs.layers import find_layers, noted_layers
 from ovconvert.judges import validate
 from ovconvert.package import PackedComponent
@@ -195,6 +195,23 @@ def test_int4_keeps_embeddings_and_the_head_and_groups_the_rest(package_dir: Pat
     assert manifest.packed("decoder").precision == "int4"
     report = validate.run(dest, validate.Options(components=options.components))
     assert not report.failed, [row.line() for row in report.failed]
+
+
+def test_awq_that_finds_nothing_is_refused_or_told(package_dir: Path, tmp_path: Path) -> None:
+    asked = Options(weight_format="int4", awq=True, components=("decoder",))  # its feed-forwards have a GELU
+    with pytest.raises(UsageError, match=r"--awq finds nothing to do in decoder: .* GELU"):
+        quantize.run(package_dir, tmp_path / "refused", asked)
+    assert list(tmp_path.iterdir()) == []
+    both = dataclasses.replace(asked, components=("decoder", "emotion_classifier"))
+    plain, smooth = (
+        quantize.run(package_dir, tmp_path / str(awq), dataclasses.replace(both, awq=awq, group_size=32))
+        for awq in (False, True)
+    )
+    (step,) = package.load(smooth).lineage["quantized"]  # type: ignore[misc]
+    assert step["without_awq"] == ["decoder"]
+    for name, same in (("decoder", True), ("emotion_classifier", False)):
+        written = next(iter(package.load(plain).packed(name).graphs.values())).bin
+        assert ((plain / written).read_bytes() == (smooth / written).read_bytes()) is same
 
 
 def test_everything_wrong_is_told_at_once(package_dir: Path, int8_dir: Path) -> None:
