@@ -298,7 +298,8 @@ def _require_awq(packed: Sequence[PackedComponent], names: Collection[str], aske
     if asked and small and set(small) <= set(without):
         raise UsageError(
             f"--awq finds nothing to do in {', '.join(small)}: NNCF looks for matrix products behind ReLU, SiLU and the "
-            "like, or behind a product of two others, and does not know GELU; leave it out, or try --scale-estimation or --gptq"
+            "like, or behind a product of two others, and does not know GELU; leave it out, or try --scale-estimation or "
+            "--gptq"
         )
 
 
