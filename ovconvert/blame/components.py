@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -74,9 +74,13 @@ def weigh(
     calls: Mapping[str, Calls],
     prompts: Sequence[Prompt],
     request: Request,
+    odd: Collection[str] = (),
     progress: Progress = silent,
 ) -> Ranking:
-    """Return what each of the components `names` of `other` costs in the place of the reference's."""
+    """Return what each of the components `names` of `other` costs in the place of the reference's.
+
+    `odd` are those with weights that stand out (see `severity`).
+    """
     panel = Panel((mos.INSTRUMENT,), excuse=True)
     beside = prepare(mixed_program(reference, other, ()), prompts, request, panel, progress=progress)
 
@@ -90,7 +94,7 @@ def weigh(
         found = error_of(reference, other, name, calls[name])
         judged = heard(name) if calls[name].heard else None
         shares.append(_share(name, judged, found, calls[name]))
-    ranked = tuple(sorted(shares, key=severity))
+    ranked = tuple(sorted(shares, key=lambda share: severity(share, odd)))
     others = [share.name for share in ranked[1:]]
     without = _share(f"all but {ranked[0].name}", heard(*others), None) if others else None
     excused = tuple(failures_of_reference(one) for one in beside.recorded)
@@ -107,10 +111,14 @@ def error_of(reference: Engine, other: Engine, name: str, calls: Calls) -> float
     return error(*found)
 
 
-def severity(share: Share) -> tuple[float, float]:
-    """Return what shares are sorted by: MOS that is lost, in steps of what matters; then the SNR of the outputs."""
+def severity(share: Share, odd: Collection[str] = ()) -> tuple[float, bool, float]:
+    """Return what shares are sorted by: MOS that is lost, in steps of what matters; then the SNR of the outputs.
+
+    Between the two, a component whose weights stand out, one of `odd`, comes before those that were only rounded: what is
+    broken is to blame, even where this text does not let it be heard.
+    """
     steps = math.floor(max(share.lost, 0.0) / mos.MOS.matters)
-    return -steps, decibels(share.error) if share.error is not None else math.inf
+    return -steps, share.name not in odd, decibels(share.error) if share.error is not None else math.inf
 
 
 def _share(name: str, judged: Judged | None, error: float | None, calls: Calls | None = None) -> Share:

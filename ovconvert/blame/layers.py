@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ovconvert.blame.inputs import Calls
 from ovconvert.blame.outputs import common_form, decibels, error, replay
-from ovconvert.blame.search import worst_first
+from ovconvert.blame.search import Found, worst_first
 from ovconvert.blame.weights import comparable, error_of_weights, read_graph
 from ovconvert.graphs.transplant import read_weights, transplant
 from ovconvert.options import Progress, silent
@@ -53,10 +53,19 @@ class Inquiry:
     notes: tuple[str, ...]
 
 
-def inquire(reference: Engine, other: Engine, name: str, calls: Calls, most: int, progress: Progress = silent) -> Inquiry:
+def inquire(
+    reference: Engine,
+    other: Engine,
+    name: str,
+    calls: Calls,
+    most: int,
+    odd: Collection[str] = (),
+    progress: Progress = silent,
+) -> Inquiry:
     """Return at most `most` layers of component `name`, the costliest first, and the rest together.
 
-    Raises KeyError if the packages have no form of it in common (see `common_form`).
+    Those whose weights stand out, `odd`, come before those that were only rounded, and all of them are named. Raises
+    KeyError if the packages have no form of it in common (see `common_form`).
     """
     first, second = (engine.manifest.packed(name) for engine in (reference, other))
     form = common_form(first, second)
@@ -71,13 +80,17 @@ def inquire(reference: Engine, other: Engine, name: str, calls: Calls, most: int
     costs: dict[tuple[str, ...], float] = {}
 
     def cost(group: Sequence[str]) -> float:
-        progress(f"layers of {name}", len(costs), len(costs) + 1)
-        compiled = _compiled(reference, first, transplant(model, {layer: given[layer] for layer in group}))
-        costs[tuple(group)] = error(expected, replay(compiled, first.component, calls.inputs))
+        if tuple(group) not in costs:
+            progress(f"layers of {name}", len(costs), len(costs) + 1)
+            compiled = _compiled(reference, first, transplant(model, {layer: given[layer] for layer in group}))
+            costs[tuple(group)] = error(expected, replay(compiled, first.component, calls.inputs))
         return costs[tuple(group)]
 
-    found = list(worst_first(changed, cost, most))
-    together = costs.get(tuple(changed), 0.0)
+    together = cost(changed) if changed else 0.0
+    broken = [Found((layer,), cost([layer])) for layer in changed if layer in odd]
+    rounded = [layer for layer in changed if layer not in odd]
+    found = sorted(broken, key=lambda one: -one.cost)
+    found += worst_first(rounded, cost, max(most - len(broken), 1))
     suspects = tuple(
         Suspect(
             one.names,

@@ -94,13 +94,15 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         prompts = _prompts(package_dir, options)
         request = Request(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Request)})
         calls = capture(reference_dir, prompts, request, options.samples, options.threads, progress)
-        ranking = weigh(reference, other, names, calls, prompts, request, progress)
         odd = odd_ones(distances(reference, other, names, progress))
+        strange = {name: {one.distance.layer for one in odd if one.distance.component == name} for name in names}
+        broken = {name for name, layers in strange.items() if layers}
+        ranking = weigh(reference, other, names, calls, prompts, request, broken, progress)
         unheard = [name for name in names if not calls[name].heard]
         notes += _excuses(ranking)
         notes += [f"not used by these texts, so compared on golden inputs alone: {', '.join(unheard)}"] if unheard else []
         inquiries = {
-            name: inquire(reference, other, name, calls[name], options.layers, progress)
+            name: inquire(reference, other, name, calls[name], options.layers, strange[name], progress)
             for name in options.components or (ranking.shares[0].name,)
             if name in names and common_form(reference.manifest.packed(name), other.manifest.packed(name))
         }
@@ -204,8 +206,8 @@ def _component_table(ranking: Ranking) -> Summary:
         for rank, share in (*ranked, *groups)
     ]
     text = (
-        "One component at a time from the package, the rest from the reference. Sorted by MOS in steps of what matters, "
-        "then by the outputs."
+        "One component at a time from the package, the rest from the reference. Sorted by MOS in steps of what matters; "
+        "then components with weights that stand out; then by the outputs."
     )
     return Summary("Components", text, headings, tuple(lines))
 

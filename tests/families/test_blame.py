@@ -61,6 +61,19 @@ def test_the_damaged_layer_is_named(package_dir: Path, checkpoint: Path, texts: 
     assert "not to blame" in report.notes[0] and "decoder" in report.notes[0]
 
 
+@pytest.mark.slow
+def test_wrong_scales_that_nobody_hears_are_named_before_all_that_was_rounded(
+    package_dir: Path, checkpoint: Path, texts: Path, tmp_path: Path
+) -> None:
+    rounded = quantize.run(package_dir, tmp_path / "int8", quantize.Options())
+    layer = next(name for name in layer_names(rounded, "speaker_conditioner") if name.endswith("self_attn.linear_v"))
+    asked = options_for(package_dir, texts, checkpoint / "voices")
+    assert of_component(blame.run(rounded, asked)) != "speaker_conditioner"
+    worse = damage(rounded, tmp_path / "worse", "speaker_conditioner", layer, 2.0)
+    report = blame.run(worse, asked)
+    assert (of_component(report), of_layer(report)) == ("speaker_conditioner", layer)
+
+
 def test_equal_packages_have_nobody_to_blame(package_dir: Path, checkpoint: Path, texts: Path) -> None:
     report = blame.run(package_dir, options_for(package_dir, texts, checkpoint / "voices"))
     assert report.rows == () and "nothing differs" in report.notes[-1]

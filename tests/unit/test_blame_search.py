@@ -103,3 +103,5 @@ def test_components_are_ranked_by_what_is_heard_then_by_outputs() -> None:
         share("unknown", 0.0, None),
     ]
     assert [one.name for one in sorted(shares, key=severity)] == ["heard", "moved", "as good", "not used", "unknown"]
+    broken = sorted(shares, key=lambda one: severity(one, {"as good", "unknown"}))
+    assert [one.name for one in broken] == ["heard", "as good", "unknown", "moved", "not used"]
