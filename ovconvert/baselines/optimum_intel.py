@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovconvert.baselines.kinds import LANGUAGE_MODEL, LISTENER, WRITER
-from ovconvert.baselines.library_loop import LOOPS
+from ovconvert.baselines.transformers_loop import LOOPS
 
 CHOSEN = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
 

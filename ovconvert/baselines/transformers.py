@@ -9,7 +9,7 @@ from typing import Any
 
 from ovconvert import package
 from ovconvert.baselines.kinds import LISTENER, WRITER
-from ovconvert.baselines.library_loop import LOOPS
+from ovconvert.baselines.transformers_loop import LOOPS
 from ovconvert.errors import UsageError
 from ovconvert.runtime.audio import read_audio, resample
 from ovconvert.runtime.listening import ListenRequest, Transcript
