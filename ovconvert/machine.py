@@ -18,6 +18,8 @@ MEMINFO = Path("/proc/meminfo")
 LOADAVG = Path("/proc/loadavg")
 CGROUP = Path("/sys/fs/cgroup")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+ASKED = "glibc.malloc.hugetlb=1"  # in GLIBC_TUNABLES: glibc 2.35 or newer asks for all that it allocates
 ISA = (
     "sse4_2",
     "avx",
@@ -53,6 +55,7 @@ class Machine:
     system: str
     python: str
     versions: dict[str, str] = field(default_factory=dict)
+    huge_pages: str = ""  # who gets pages of 2 MB: always, madvise (who asks, and whether we do), never
 
 
 def read_text(path: Path) -> str:
@@ -91,6 +94,15 @@ def cgroup_file(name: str, controller: str, membership: str, read: Reader, root:
             if text:
                 return text
     return read(root / controller / name)
+
+
+def huge_pages(text: str, environment: Mapping[str, str]) -> str:
+    """Return who gets huge pages, by the system's text with the choice in brackets, and whether this process asks; or ""."""
+    mode = text.partition("[")[2].partition("]")[0]
+    if mode != "madvise":
+        return mode
+    asks = ASKED in environment.get("GLIBC_TUNABLES", "").split(":")
+    return f"{mode}, {'asked for' if asks else 'not asked for'}"
 
 
 def quota_cores(membership: str, read: Reader = read_text) -> float:
@@ -160,4 +172,5 @@ def describe(read: Reader = read_text, versions: Mapping[str, str] | None = None
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         versions=dict(installed() if versions is None else versions),
+        huge_pages=huge_pages(read(HUGE_PAGES), os.environ),
     )

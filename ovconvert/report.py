@@ -226,6 +226,7 @@ def machine_lines(machine: Machine) -> tuple[tuple[str, str], ...]:
         ("instruction sets", " ".join(machine.isa) or "unknown"),
         ("cores", f"{machine.usable_cores} of {machine.cores}{quota}"),
         ("memory", f"{machine.memory_bytes / 2**30:.1f} GiB"),
+        ("huge pages", machine.huge_pages or "unknown"),
         ("load", f"{machine.load:g}"),
         ("system", machine.system),
         ("Python", machine.python),

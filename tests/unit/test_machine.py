@@ -89,6 +89,21 @@ def test_a_machine_that_tells_nothing_is_described_too() -> None:
     assert found.usable_cores >= 1
 
 
+@pytest.mark.parametrize(
+    ("text", "tunables", "told"),
+    [
+        ("[always] madvise never", "", "always"),
+        ("always [madvise] never", "", "madvise, not asked for"),
+        ("always [madvise] never", "glibc.malloc.hugetlb=0", "madvise, not asked for"),
+        ("always [madvise] never", "glibc.malloc.check=1:glibc.malloc.hugetlb=1", "madvise, asked for"),
+        ("always madvise [never]", "glibc.malloc.hugetlb=1", "never"),
+        ("", "", ""),
+    ],
+)
+def test_who_gets_huge_pages(text: str, tunables: str, told: str) -> None:
+    assert machine.huge_pages(text, {"GLIBC_TUNABLES": tunables}) == told
+
+
 def test_this_machine() -> None:
     found = machine.describe()
     assert found.versions["numpy"]
