@@ -144,11 +144,18 @@ def chosen(rows: Sequence[Measurement], metrics: Sequence[str] = ()) -> list[Mea
     "end to end:*" are all of whole utterances, "decoder:short:per token*" those of one text. Without patterns, what the
     user feels; all, if nothing of that is there. Raises UsageError, with all that there is, for patterns that fit nothing.
     """
-    missed = [pattern for pattern in metrics if not any(_fits(row, pattern) for row in rows)]
+    names = [(row.subject, row.case, row.metric) for row in rows]
+    missed = [pattern for pattern in metrics if not any(fits(*name, pattern) for name in names)]
     if missed:
         there = sorted({_choice(row) for row in rows})
         raise UsageError(listing(f"--metrics: nothing fits {', '.join(map(repr, missed))}; there are:", there))
-    return [row for row in rows if any(_fits(row, pattern) for pattern in metrics or FELT)] or list(rows)
+    found = (row for row, name in zip(rows, names, strict=True) if any(fits(*name, pattern) for pattern in metrics or FELT))
+    return list(found) or list(rows)
+
+
+def fits(subject: str, case: str, metric: str, pattern: str) -> bool:
+    """Tell whether a pattern of `chosen` chooses what has these names."""
+    return any(fnmatchcase(name, pattern) for name in (f"{subject}:{metric}", f"{subject}:{case}:{metric}"))
 
 
 def read(path: Path) -> Report:
@@ -177,10 +184,6 @@ def share(text: str, name: str) -> float:
 
 def _choice(row: Measurement) -> str:
     return f"{row.subject}:{row.metric}"
-
-
-def _fits(row: Measurement, pattern: str) -> bool:
-    return any(fnmatchcase(name, pattern) for name in (_choice(row), f"{row.subject}:{row.case}:{row.metric}"))
 
 
 def _by_key(report: Report) -> dict[Key, Measurement]:

@@ -30,7 +30,7 @@ from ovconvert.bench.subject import Subject
 from ovconvert.bench.texts import Text
 from ovconvert.bench.turns import looker, take_turns
 from ovconvert.bench.worker import Worker, worker
-from ovconvert.compare import chosen, compare
+from ovconvert.compare import chosen, compare, fits
 from ovconvert.comparison import BETTER, NOT_WORSE, SAME, UNASKED, WORSE, Comparison
 from ovconvert.disturbance import Spell, complaints
 from ovconvert.intervals import ratio
@@ -113,8 +113,9 @@ def _measured(
             subject = Subject(label, place, request, threads=1, slower=share)
             workers[label] = stack.enter_context(worker(label, Bench, subject))
             workers[label].call("warm_up", request, texts)
+        weighed = _judges(workers[BASE].call("memory"), options.metrics)
         found = take_turns(
-            {label: partial(_turn, process, request, texts) for label, process in workers.items()},
+            {label: partial(_turn, process, request, texts, weighed) for label, process in workers.items()},
             trials * options.rounds,
             seed=options.seed + number,
             look_around=looker(lambda: (process.pid for process in workers.values())),
@@ -126,9 +127,15 @@ def _measured(
     return found.tables, found.spells, settings
 
 
-def _turn(process: Worker, request: Request, texts: Sequence[Text]) -> list[Reading]:
+def _judges(readings: Sequence[Reading], metrics: Sequence[str]) -> bool:
+    """Tell whether any of the readings is of a judged metric."""
+    return not metrics or any(fits(*reading.key, pattern) for reading in readings for pattern in metrics)
+
+
+def _turn(process: Worker, request: Request, texts: Sequence[Text], weighed: bool) -> list[Reading]:
+    """Return what a turn takes; its memory only if it is judged, as reading it takes as long as a short turn."""
     spoken: list[Reading] = process.call("turn", request, texts, False)
-    memory: list[Reading] = process.call("memory")
+    memory: list[Reading] = process.call("memory") if weighed else []
     return spoken + memory
 
 
