@@ -14,6 +14,7 @@ from ovconvert.bench.reading import Reading, Table
 from ovconvert.judges import rehearse
 from ovconvert.judges.rehearse import AGAIN, BASE, SLOWED, Options
 from ovconvert.report import Measurement, Report
+from ovconvert.runtime.request import Request
 
 TRIALS, ROUNDS = 6, 20
 Make = Callable[..., Report]
@@ -92,3 +93,15 @@ def test_what_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = rehearse.requires(Path(), Options(trials=0, rounds=0, slowdown=0.05, fail_over=0.05))
     for said in ("trials 0", "rounds 0", "slowdown 0.05", "no voice"):
         assert any(said in problem for problem in problems), said
+
+
+@pytest.mark.parametrize(
+    ("metrics", "called"), [((), ["turn", "memory"]), (("process:*",), ["turn", "memory"]), (("end to end:*",), ["turn"])]
+)
+def test_memory_is_read_only_where_it_is_judged(metrics: tuple[str, ...], called: list[str]) -> None:
+    memory = Reading("process", "all texts", "peak RSS", 1.0, "MB")
+    weighed = rehearse._judges([memory], metrics)
+    asked: list[str] = []
+    process = SimpleNamespace(call=lambda method, *_: asked.append(method) or [memory])
+    assert len(rehearse._turn(process, Request(), [], weighed)) == len(called)
+    assert asked == called
