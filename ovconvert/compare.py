@@ -13,6 +13,8 @@ The rules:
   that did not change, none of the k comes out worse with at least 95 % (nearly always, as a wrong verdict also has to jump
   over the bound). The *same* and *not worse* need no such care, 95 % for each is enough: who says that all of k metrics
   are the same is wrong with at most the chance of the one that is not (intersection-union test: Berger, 1982).
+- Where a comparison that cannot tell is followed by another, of figures of its own, both may raise an alarm: each then has
+  half of the 5 % (Bonferroni), and the first that can tell decides.
 - Samples of one run are pairs, and what the machine did to both cancels. Reports of two runs are told apart by the
   machine as well. A verdict on a time or a rate then has to hold as measured and also corrected by each of the machine's
   probes that both reports hold: the interval is the hull of all of these. It is then widened by what the machine drifts
@@ -91,14 +93,16 @@ class Trial:
 
 
 def compare(
-    base: Report, new: Report, fail_over: float, drift: float | None = None, metrics: Sequence[str] = ()
+    base: Report, new: Report, fail_over: float, drift: float | None = None, metrics: Sequence[str] = (), looks: int = 1
 ) -> Comparison:
     """Return what changed from `base` to `new`, with a verdict by the rules above on each of the chosen metrics.
 
     `fail_over` and `drift` are shares: 0.05 is 5 %. `metrics` are patterns of `chosen`; none are those of what the user
-    feels, or everything if the reports have nothing of that. Raises UsageError for reports that have nothing to compare,
-    and for a pattern that fits nothing.
+    feels, or everything if the reports have nothing of that. `looks` are the comparisons of which the first that can tell
+    decides. Raises UsageError for reports that have nothing to compare, and for a pattern that fits nothing.
     """
+    alarms = FALSE_ALARMS / looks
+    sure = 1 - alarms
     old_rows, new_rows = _by_key(base), _by_key(new)
     shared = [(row, new_rows[key]) for key, row in old_rows.items() if key in new_rows]
     rivals = _rivals(base) | _rivals(new)
@@ -112,14 +116,14 @@ def compare(
     unseen = drift if drift is not None else DRIFT if probes else BLIND_DRIFT
     trials = {id(row): _trial(row, other, together, probes, unseen) for row, other in asked if _sampled(row, other)}
     deciding = [trial for row, trial in trials.items() if row in judged]
-    level = _level(deciding, fail_over)
+    level = _level(deciding, fail_over, alarms)
     changes = []
     for row, other in asked:
         trial = trials.get(id(row))
         if id(row) in judged:
-            changes.append(_judged(trial, level, fail_over) if trial else _counted(row, other, fail_over))
+            changes.append(_judged(trial, level, sure, fail_over) if trial else _counted(row, other, fail_over))
         else:
-            changes.append(_told(_judged(trial, LEVEL, fail_over) if trial else _counted(row, other, fail_over)))
+            changes.append(_told(_judged(trial, LEVEL, LEVEL, fail_over) if trial else _counted(row, other, fail_over)))
     changes += [_probed(row, other) for row, other in probes]
     return Comparison(
         base,
@@ -131,8 +135,8 @@ def compare(
             f"Judged: {', '.join(sorted({_choice(row) for row, _ in asked if id(row) in judged}))}; the other rows decide "
             "nothing",
             f"Worse or better by intervals of {len(deciding)} sampled metrics at a level of {100 * level:.4g} %, so that "
-            f"all together raise a false alarm in at most {100 * FALSE_ALARMS:g} % of comparisons of what did not change; "
-            f"the same or not worse by intervals of {100 * LEVEL:g} %",
+            f"all together raise a false alarm in at most {100 * alarms:g} % of comparisons of what did not change; "
+            f"the same or not worse by intervals of {100 * sure:g} %",
             *_left_out(base, new, old_rows, new_rows, shared, rivals),
         ),
     )
@@ -260,11 +264,11 @@ def _corrected(row: Measurement, speed: Samples) -> Samples:
     return tuple((values * speeds if row.better == "lower" else values / speeds).tolist())
 
 
-def _level(trials: list[Trial], fail_over: float) -> float:
-    """Return the level of all intervals: 1 - 0.05 r / k for the largest r, of k and its halves, that r of k are worse at."""
+def _level(trials: list[Trial], fail_over: float, alarms: float) -> float:
+    """Return the level of all intervals: 1 - alarms r / k, r the largest of k and its halves that so many are worse at."""
     worse = count = max(len(trials), 1)
     while worse:
-        level = 1 - FALSE_ALARMS * worse / count
+        level = 1 - alarms * worse / count
         if worse == 1 or sum(trial.cost(level).low > 1 + fail_over for trial in trials) >= worse:
             return level
         worse //= 2
@@ -282,14 +286,15 @@ def _verdict(low: float, high: float, fail_over: float) -> str:
     return UNKNOWN
 
 
-def _judged(trial: Trial, level: float, fail_over: float) -> Change:
+def _judged(trial: Trial, level: float, sure: float, fail_over: float) -> Change:
+    """Return the change with its verdict: worse or better at `level`, the same or not worse at `sure`."""
     cost = trial.cost(level)
     if _verdict(cost.low, cost.high, fail_over) == UNKNOWN:
-        alone = trial.cost(LEVEL)
+        alone = trial.cost(sure)
         cost = alone if _verdict(alone.low, alone.high, fail_over) in (SAME, NOT_WORSE) else cost
     shown = cost if trial.base.better == "lower" else Estimate(1 / cost.value, 1 / cost.high, _inverse(cost.low))
     verdict = _verdict(cost.low, cost.high, fail_over)
-    more, detail = _advice(trial, level, fail_over) if verdict == UNKNOWN else (None, "")
+    more, detail = _advice(trial, level, sure, fail_over) if verdict == UNKNOWN else (None, "")
     return Change(trial.base, trial.new, shown, verdict, detail, _per_round(trial), more)
 
 
@@ -308,7 +313,7 @@ def _inverse(value: float) -> float:
     return 1 / value if value else math.inf
 
 
-def _advice(trial: Trial, level: float, fail_over: float) -> tuple[int | None, str]:
+def _advice(trial: Trial, level: float, sure: float, fail_over: float) -> tuple[int | None, str]:
     """Return how many more rounds would tell whether the metric is worse, None if no number would, and that in words."""
     low, high = trial.looks()
     have = min(len(trial.base.samples), len(trial.new.samples))
@@ -321,7 +326,7 @@ def _advice(trial: Trial, level: float, fail_over: float) -> tuple[int | None, s
             return None, "right at the bound: no number of rounds tells"
         return None, "the machine may have moved as much: measure both in turns, in one run"
     room = max(low / (1 + fail_over), (1 + fail_over) / high)
-    asked = level if low > 1 + fail_over else LEVEL  # to show it worse; to show it not worse
+    asked = level if low > 1 + fail_over else sure  # to show it worse; to show it not worse
     needed = max(samples_needed(*pair, trial.paired, room, asked) for pair in trial.sets)
     if needed > MOST_ROUNDS:
         return None, f"close to the bound: more than {MOST_ROUNDS} rounds to tell"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ovconvert.commands import flags, place
 from ovconvert.errors import PerformanceRegression, UsageError, listing
 from ovconvert.report import Report
+
+if TYPE_CHECKING:
+    from ovconvert.comparison import Comparison
+    from ovconvert.judges.benchmark import Options
 
 NOT_IN_PAIRS = (
     "baseline",
@@ -47,6 +53,12 @@ UNCERTAIN = click.Option(["--fail-on-uncertain"], is_flag=True, help="Also fail 
 KEEP = click.Option(
     ["--keep"], type=click.Path(path_type=Path), help="Of packages: write both reports, with all samples, into this folder."
 )
+MAX_ROUNDS = click.Option(
+    ["--max-rounds"],
+    type=click.IntRange(1),
+    help="Of packages: where --rounds cannot tell, measure once more, with as many rounds as would tell but no more than "
+    "these; both comparisons are then stricter.",
+)
 
 
 def compare(
@@ -58,6 +70,7 @@ def compare(
     reports: tuple[Path, ...],
     fail_on_uncertain: bool,
     keep: Path | None,
+    max_rounds: int | None,
     **measuring: Any,
 ) -> None:
     """Tell whether a package became slower or larger, by intervals: exit code 7 if it did.
@@ -67,15 +80,27 @@ def compare(
     """
     from ovconvert.compare import compare as judge
     from ovconvert.compare import share
-    from ovconvert.comparison import to_table
+    from ovconvert.comparison import headline, to_table
+    from ovconvert.judges.benchmark import Options
     from ovconvert.report import check_destination
     from ovconvert.screen import draw
 
     limit = share(fail_over, "--fail-over")
     unseen = None if drift is None else share(drift, "--drift")
-    for dest in reports:
+    for dest in (*reports, *_kept(keep)):
         check_destination(dest)  # before the work, not after it
-    found = judge(*_both(base, new, keep, measuring), limit, unseen, metrics)
+    options = Options(**measuring)
+    reader = _reader(base, new, options, {"keep": keep, "max-rounds": max_rounds})
+    judged = partial(judge, fail_over=limit, drift=unseen, metrics=metrics, looks=2 if max_rounds else 1)
+    both = reader(options)
+    found = judged(*both)
+    rounds = _rounds_that_tell(found, options.rounds, max_rounds)
+    if rounds:
+        click.echo(f"{headline(found)}; measuring once more, in {rounds} rounds")
+        both = reader(dataclasses.replace(options, rounds=rounds))
+        found = judged(*both)
+    for one, dest in zip(both, _kept(keep), strict=False):
+        _written(one, dest)
     click.echo(draw(to_table(found)))
     for line in (*found.warnings, *found.notes):
         click.echo(line)
@@ -88,50 +113,83 @@ def parameters() -> list[click.Parameter]:
     """Return the parameters of the command: its own, and those of `benchmark` that two packages are measured with."""
     from ovconvert.judges import benchmark
 
-    own: list[click.Parameter] = [place(("base",)), place(("new",)), FAIL_OVER, METRICS, DRIFT, REPORTS, UNCERTAIN, KEEP]
+    own: list[click.Parameter] = [
+        place(("base",)),
+        place(("new",)),
+        FAIL_OVER,
+        METRICS,
+        DRIFT,
+        REPORTS,
+        UNCERTAIN,
+        KEEP,
+        MAX_ROUNDS,
+    ]
     return [*own, *(flag for flag in flags(benchmark.Options) if flag.name not in NOT_IN_PAIRS)]
 
 
-def _both(base: Path, new: Path, keep: Path | None, measuring: dict[str, Any]) -> tuple[Report, Report]:
-    """Return the two reports: read, or of the two packages measured in turns."""
+def _reader(base: Path, new: Path, options: Options, given: dict[str, Any]) -> Callable[[Options], tuple[Report, Report]]:
+    """Return what gives both reports: read, or of two packages measured in turns with the options that it is called with.
+
+    Raises UsageError for anything but two packages or two reports, and for options, or `given` flags, that are for packages.
+    """
     from ovconvert.compare import read
-    from ovconvert.judges import benchmark
     from ovconvert.package import MANIFEST
 
-    options = benchmark.Options(**measuring)
     packages = [(path / MANIFEST).is_file() for path in (base, new)]
     if all(packages):
-        return _measured(base, new, keep, options)
+        _require_measurable(base, new, options, given["max-rounds"])
+        return partial(_measured, base, new)
     if any(packages):
         raise UsageError(f"{base} and {new}: one is a package, the other is not; give two packages or two reports")
+    named = [field.name for field in dataclasses.fields(options) if getattr(options, field.name) != field.default]
+    named += [name for name, value in given.items() if value]
     reports = read(base), read(new)
-    given = [field.name for field in dataclasses.fields(options) if getattr(options, field.name) != field.default]
-    if given or keep:
-        named = ", ".join("--" + name.replace("_", "-") for name in [*given, *(["keep"] if keep else [])])
-        raise UsageError(f"{named}: only for two packages, which are measured; {base} and {new} are reports")
-    return reports
+    if named:
+        flagged = ", ".join("--" + name.replace("_", "-") for name in named)
+        raise UsageError(f"{flagged}: only for two packages, which are measured; {base} and {new} are reports")
+    return lambda _: reports
 
 
-def _measured(base: Path, new: Path, keep: Path | None, options: Any) -> tuple[Report, Report]:
-    from ovconvert import package, report
+def _require_measurable(base: Path, new: Path, options: Options, max_rounds: int | None) -> None:
+    from ovconvert import package
     from ovconvert.judges import benchmark
-    from ovconvert.progress import shown
 
     families = [package.load(path).family for path in (base, new)]
     if families[0] != families[1]:
         raise UsageError(f"{base} is of the family {families[0]!r}, {new} of {families[1]!r}: not to be compared")
     problems = [f"{path}: {problem}" for path in (base, new) for problem in benchmark.requires(path, options)]
+    if max_rounds is not None and max_rounds <= options.rounds:
+        problems.append(f"--max-rounds {max_rounds}: give more than --rounds, {options.rounds}, or leave it out")
     if problems:
         raise UsageError(listing("compare cannot start:", problems))
-    dests = [keep / f"{name}.json" for name in ("base", "new")] if keep else []
-    for dest in dests:
-        report.check_destination(dest)
+
+
+def _measured(base: Path, new: Path, options: Options) -> tuple[Report, Report]:
+    from ovconvert.judges import benchmark
+    from ovconvert.progress import shown
+
     with shown() as progress:
-        both = benchmark.measure_pair(base, new, options, progress)
-    for one, dest in zip(both, dests, strict=False):
-        report.write(one, dest)
-        click.echo(f"report: {dest}")
-    return both
+        return benchmark.measure_pair(base, new, options, progress)
+
+
+def _rounds_that_tell(found: Comparison, rounds: int, most: int | None) -> int:
+    """Return with how many rounds to measure once more, at most `most`; 0 if nothing is left to tell, or no number would."""
+    from ovconvert.comparison import UNKNOWN, WORSE
+
+    more = [change.more for change in found.having(UNKNOWN) if change.more]
+    return min(rounds + max(more), most) if most and more and not found.having(WORSE) else 0
+
+
+def _kept(keep: Path | None) -> list[Path]:
+    """Return where both reports are kept."""
+    return [keep / f"{name}.json" for name in ("base", "new")] if keep else []
+
+
+def _written(one: Report, dest: Path) -> None:
+    from ovconvert import report
+
+    report.write(one, dest)
+    click.echo(f"report: {dest}")
 
 
 def _write(found: Any, dest: Path) -> None:

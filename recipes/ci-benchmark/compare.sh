@@ -10,7 +10,7 @@ mkdir -p "$work"
 "$old" export --split -m "$work/checkpoint" "$work/old"
 "$new" export --split -m "$work/checkpoint" "$work/new"
 # One thread: nobody waits in a loop, so CPU seconds and instructions count the work alone.
-"$new" compare "$work/old" "$work/new" --fail-over 5% --rounds 40 \
+"$new" compare "$work/old" "$work/new" --fail-over 5% --rounds 40 --max-rounds 400 \
     --metrics 'end to end:*' --metrics 'process:peak RSS' --metrics 'package:size on disk' \
     --voice "$work/checkpoint/voices/sample.wav" --text "Good morning." \
     --threads 1 --num-beams 1 --steps 4 --max-new-tokens 32 --no-new-voice --no-components --loads 0 \

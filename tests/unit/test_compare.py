@@ -438,12 +438,55 @@ def test_two_packages_are_measured_in_turns(
     assert report.from_json((tmp_path / "kept" / "new.json").read_bytes()).package == "slow"
 
 
+@pytest.mark.parametrize(
+    ("slower", "most", "least", "code"),
+    [
+        (1.12, 2000, 41, 7),  # told by the second run
+        (1.0, 2000, 41, 0),
+        (1.12, 41, 41, 0),  # as many as may be, which are too few
+        (1.5, 2000, None, 7),  # told at once
+    ],
+)
+def test_what_cannot_be_told_is_measured_once_more(
+    packages: list[Path], monkeypatch: pytest.MonkeyPatch, slower: float, most: int, least: int | None, code: int
+) -> None:
+    asked = []
+
+    def measure_pair(base: Path, new: Path, options: benchmark.Options, progress: object) -> tuple[Report, Report]:
+        asked.append(options.rounds)
+        rng = np.random.default_rng(options.rounds)
+        sides = (rng.normal(np.log(factor), 0.2, options.rounds) for factor in (1.0, slower))
+        first, second = (made([row("time", np.exp(side))], run="one") for side in sides)
+        return first, second
+
+    monkeypatch.setattr(benchmark, "measure_pair", measure_pair)
+    monkeypatch.setattr(benchmark, "requires", lambda place, options: [])
+    result = run(*packages, "--rounds", 40, "--max-rounds", most)
+    assert result.exit_code == code, result.output
+    assert asked[0] == 40 and len(asked) == (1 if least is None else 2)
+    assert least is None or least <= asked[1] <= most
+    assert ("measuring once more" in result.output) == (least is not None)
+
+
+def test_two_looks_at_a_change_are_stricter_than_one() -> None:
+    base, new = pair(0, 1.1)
+    alone, twice = (only(compare(base, new, 0.05, looks=looks), "metric 0").ratio for looks in (1, 2))
+    assert twice.low < alone.low < alone.high < twice.high
+    notes = " ".join(compare(base, new, 0.05, looks=2).notes)
+    assert "at most 2.5 %" in notes and "97.5 %" in notes
+
+
 def test_packages_that_cannot_be_measured_are_refused(
     packages: list[Path], files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "requires", lambda place, options: ["no voice"])
     result = run(*packages)
     assert (result.exit_code, result.stderr.count("no voice")) == (2, 2)
+    monkeypatch.setattr(benchmark, "requires", lambda place, options: [])
+    fewer = run(*packages, "--rounds", 40, "--max-rounds", 40)
+    assert fewer.exit_code == 2 and "--max-rounds 40: give more than --rounds, 40" in fewer.stderr
+    read = run(files["base"], files["slow"], "--max-rounds", 40)
+    assert read.exit_code == 2 and "--max-rounds: only for two packages" in read.stderr
     mixed = run(packages[0], files["base"])
     assert mixed.exit_code == 2 and "one is a package" in mixed.stderr
     text = (packages[1] / "manifest.json").read_text()
