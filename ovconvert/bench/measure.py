@@ -56,6 +56,7 @@ class Plan:
     batch: tuple[int, ...] = ()  # rows of the components that take several
     brief: bool = False  # all but the first are warmed up with a short utterance
     limits: bool = True  # also what the machine allows
+    last_first: bool = False  # the processes are opened in the opposite order
 
 
 @dataclass
@@ -99,7 +100,7 @@ def measure(plan: Plan, progress: Progress) -> Findings:
         shared: dict[object, Worker] = {}
         owners: set[str] = set()
         cases: list[Alone] = []
-        for done, subject in enumerate(plan.subjects):
+        for done, subject in enumerate(plan.subjects[::-1] if plan.last_first else plan.subjects):
             progress("warm-up", done, len(plan.subjects))
             # what differs in its request alone shares a process: a true-size package takes gigabytes
             place = subject.label if subject.label in plan.whole else subject.opening

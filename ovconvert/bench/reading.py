@@ -40,6 +40,11 @@ class Table:
                 raise ValueError(f"round {number} has two readings of {reading.key}")
             self.readings[reading.key][number] = reading
 
+    def follow(self, other: Table, rounds: int) -> None:
+        """Add the readings of another table, whose first round follows the `rounds` of this one."""
+        for key, found in other.readings.items():
+            self.readings[key] |= {rounds + number: reading for number, reading in found.items()}
+
     def order(self) -> list[Key]:
         """Return the keys in the order in which they came first."""
         return list(self.readings)

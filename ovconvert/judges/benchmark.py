@@ -13,6 +13,7 @@ from ovconvert.bench import generation, limits, rows
 from ovconvert.bench.abilities import LISTENING, SPEAKING, Ability, ability_of, has_program
 from ovconvert.bench.alone import takes_rows
 from ovconvert.bench.bench import NEW_VOICE, PROCESS
+from ovconvert.bench.both_ways import measure_both_ways
 from ovconvert.bench.generation import Generated, measure_generation, tasks_of
 from ovconvert.bench.generators import generator_for, generator_of
 from ovconvert.bench.growth import growth
@@ -217,7 +218,7 @@ def measure_pair(base: Path, new: Path, options: Options, progress: Progress = s
     Baselines and variants are left out. Raises as `run` does.
     """
     subjects = (_subject("base", base, options), _subject("new", new, options))
-    findings = measure(_plan(subjects, options, whole=("base", "new")), progress)
+    findings = measure_both_ways(_plan(subjects, options, whole=("base", "new")), progress)
     first, second = (
         _report(place, options, findings, [*_size_rows(place), *_rows(findings, label, shown="")], ())
         for label, place in (("base", base), ("new", new))

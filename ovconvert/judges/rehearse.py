@@ -2,9 +2,9 @@
 
 Of each round the package as it is, the same once more and the slowed one have their turn, each in a process of its own.
 Every trial is the comparison of a block of rounds that no other trial uses, and each block is judged as `compare` judges.
-The processes are made anew between groups of trials: one of two equal processes may be the faster one as long as it lives,
-by where its memory lies. The slowed package works after each call of a graph for that share of the CPU time since the one
-before. The engines have one thread, so that CPU time is the time of the work.
+The processes are opened anew between groups of trials and within each, there in the opposite order: of equal ones the one
+that was opened first is the slowest as long as it lives. The slowed package works after each call of a graph for that share
+of the CPU time since the one before. The engines have one thread, so that CPU time is the time of the work.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Options(Request):
     text: str = option("", "Text to speak, instead of the shipped ones.")
     trials: int = option(50, "Comparisons of each kind.")
     rounds: int = option(20, "Rounds of a trial.")
-    processes: int = option(5, "How often the packages are opened anew over all trials.")
+    processes: int = option(5, "How often the packages are opened anew over all trials, in both orders each time.")
     slowdown: float = option(0.10, "By which share the slowed package is slower.")
     fail_over: float = option(0.05, "How much slower is still accepted, as in `compare`: 0.05 is 5 %.")
     metrics: tuple[str, ...] = option((), "What is judged, as in `compare`; comma-separated, so write * for a comma.")
@@ -78,13 +78,17 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
     blocks: list[dict[str, Report]] = []
     spells: list[Spell] = []
     settings: dict[str, object] = {}
+    halves = [rounds for rounds in (options.rounds - options.rounds // 2, options.rounds // 2) if rounds]
     for number, trials in enumerate(groups):
-        tables, group_spells, settings = _measured(package_dir, options, texts, trials, number, progress)
-        spells += group_spells
-        blocks += _blocks(
-            tables, trials, options.rounds, Report(JUDGE, str(package_dir), machine, (), run=f"group {number}")
-        )
-    found = [*_rows(blocks, AGAIN, options), *_rows(blocks, SLOWED, options)]
+        tables = []
+        for half, rounds in enumerate(halves):  # the process that is opened first is the slowest: see bench/both_ways.py
+            opened = len(halves) * number + half
+            found, seen, settings = _measured(package_dir, options, texts, trials * rounds, opened, bool(half), progress)
+            tables.append(found)
+            spells += seen
+        empty = Report(JUDGE, str(package_dir), machine, (), run=f"group {number}")
+        blocks += _blocks(tables, halves, trials, empty)
+    rows_found = [*_rows(blocks, AGAIN, options), *_rows(blocks, SLOWED, options)]
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in asked.items() if value not in (None, "")
@@ -93,7 +97,7 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         JUDGE,
         str(package_dir),
         machine,
-        tuple(found),
+        tuple(rows_found),
         {"family": package.load(package_dir).family, **settings, **given},
         tuple(_notes(options, texts, len(groups))),
         disturbances=tuple(complaints(spells, machine.usable_cores, "rounds")),
@@ -101,22 +105,23 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
 
 
 def _measured(
-    place: Path, options: Options, texts: Sequence[Text], trials: int, number: int, progress: Progress
+    place: Path, options: Options, texts: Sequence[Text], rounds: int, number: int, last_first: bool, progress: Progress
 ) -> tuple[dict[str, Table], list[Spell], dict[str, object]]:
-    """Return the figures of all rounds of a group of trials, in processes made for it."""
+    """Return the figures of so many rounds, in processes opened for them: in order, or the last one first."""
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Request)}
     voice = benchmark.voice_of(place, benchmark.Options(voice=options.voice))
     request = Request(**{**asked, "voice": voice})
+    shares = {BASE: 0.0, AGAIN: 0.0, SLOWED: options.slowdown}
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
-        for label, share in ((BASE, 0.0), (AGAIN, 0.0), (SLOWED, options.slowdown)):
-            subject = Subject(label, place, request, threads=1, slower=share)
+        for label in [*shares][::-1] if last_first else shares:
+            subject = Subject(label, place, request, threads=1, slower=shares[label])
             workers[label] = stack.enter_context(worker(label, Bench, subject))
             workers[label].call("warm_up", request, texts)
-        weighed = _judges(workers[BASE].call("memory"), options.metrics)
+        weighed = any([_judges(process.call("memory"), options.metrics) for process in workers.values()])
         found = take_turns(
             {label: partial(_turn, process, request, texts, weighed) for label, process in workers.items()},
-            trials * options.rounds,
+            rounds,
             seed=options.seed + number,
             look_around=looker(lambda: (process.pid for process in workers.values())),
             what=f"processes {number + 1}",
@@ -139,20 +144,23 @@ def _turn(process: Worker, request: Request, texts: Sequence[Text], weighed: boo
     return spoken + memory
 
 
-def _blocks(tables: dict[str, Table], trials: int, rounds: int, empty: Report) -> list[dict[str, Report]]:
-    """Return per trial a report of each competitor, made of the rounds of that trial alone."""
-    found = []
+def _blocks(
+    halves: Sequence[dict[str, Table]], rounds: Sequence[int], trials: int, empty: Report
+) -> Iterator[dict[str, Report]]:
+    """Yield per trial a report of each competitor, made of the rounds of that trial alone: so many of each half."""
     for trial in range(trials):
-        part = slice(trial * rounds, (trial + 1) * rounds)
-        found.append(
-            {label: dataclasses.replace(empty, rows=_part(table, trials * rounds, part)) for label, table in tables.items()}
-        )
-    return found
+        yield {
+            label: dataclasses.replace(empty, rows=tuple(_part([half[label] for half in halves], rounds, trials, trial)))
+            for label in halves[0]
+        }
 
 
-def _part(table: Table, rounds: int, part: slice) -> tuple[Measurement, ...]:
-    samples = {key: table.samples(key, rounds) for key in table.order()}
-    return tuple(rows.row(table.any_of(key), taken[part]) for key, taken in samples.items() if taken is not None)
+def _part(tables: Sequence[Table], rounds: Sequence[int], trials: int, trial: int) -> Iterator[Measurement]:
+    for key in tables[0].order():
+        samples = [table.samples(key, trials * number) for table, number in zip(tables, rounds, strict=True)]
+        taken = [(found or ())[trial * number : (trial + 1) * number] for found, number in zip(samples, rounds, strict=True)]
+        if all(taken):
+            yield rows.row(tables[0].any_of(key), tuple(value for part in taken for value in part))
 
 
 def _rows(blocks: Sequence[dict[str, Report]], label: str, options: Options) -> Iterator[Measurement]:

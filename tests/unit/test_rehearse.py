@@ -33,10 +33,14 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> Make:
     """Nothing is measured: the figures of each competitor are drawn, on a machine that drifts by tens of per cent."""
 
     def run(again: float = 1.0, slowed: float = 1.1, noise: float = 0.02, **given: Any) -> Report:
-        def fake(place: Path, options: Options, texts: object, trials: int, number: int, progress: object) -> object:
+        def fake(
+            place: Path, options: Options, texts: object, rounds: int, number: int, last_first: bool, progress: object
+        ) -> object:
             rng = np.random.default_rng(number)
-            drift = np.exp(np.cumsum(rng.normal(0, 0.05, trials * options.rounds)))
-            factors = {BASE: 1.0, AGAIN: again, SLOWED: slowed}
+            drift = np.exp(np.cumsum(rng.normal(0, 0.05, rounds)))
+            opened = (1.0, 1.01, 1.02)[:: -1 if last_first else 1]  # who is opened first is the slowest
+            asked = zip((BASE, AGAIN, SLOWED), (1.0, again, slowed), opened, strict=True)
+            factors = {label: factor / faster for label, factor, faster in asked}
             return {label: table(rng, factor, noise, drift) for label, factor in factors.items()}, [], {}
 
         monkeypatch.setattr(rehearse, "_measured", fake)
@@ -76,7 +80,7 @@ def test_wrong_verdicts_fail(rehearsed: Make, given: dict[str, float], metric: s
 
 
 def test_single_figures_without_intervals_would_be_wrong(rehearsed: Make) -> None:
-    report = rehearsed(noise=0.08, rounds=60)
+    report = rehearsed(noise=0.08, rounds=120)
     contrast = [row for row in report.rows if "without intervals" in row.metric and row.subject == "the same package"]
     assert contrast[0].value > 0 and not report.failed
 
