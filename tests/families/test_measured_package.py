@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from ovconvert import package
+from ovconvert.bench import both_ways
 from ovconvert.judges import benchmark
 from ovconvert.judges.benchmark import Options
 from ovconvert.report import Report
@@ -67,12 +69,11 @@ def test_loading_is_told_apart(report: Report, package_dir: Path) -> None:
     assert memory and all(value > 10 for value in memory)
 
 
-def test_a_pair_has_the_same_rounds(package_dir: Path, options: Options) -> None:
-    import dataclasses
-
-    quick = dataclasses.replace(options, rounds=1, loads=0, components=False)
+def test_a_pair_has_the_same_rounds_and_each_is_opened_first_once(package_dir: Path, options: Options) -> None:
+    quick = dataclasses.replace(options, rounds=2, loads=0, components=False)
     base, new = benchmark.measure_pair(package_dir, package_dir, quick)
-    assert base.run == new.run
+    assert base.run == new.run and both_ways.NOTE in base.notes
+    assert {len(row.samples) for row in base.rows if row.subject == "end to end"} == {2}
     keys = [{(row.subject, row.case, row.metric) for row in one.rows} for one in (base, new)]
     assert keys[0] == keys[1]
     audio = [next(row.value for row in one.rows if row.metric == "audio") for one in (base, new)]
