@@ -222,7 +222,7 @@ def _beyond(old: float, new: float, fail_over: float) -> bool:
 
 def _notes(options: Options, texts: Sequence[Text], groups: int) -> Iterator[str]:
     yield (
-        f"{len(texts)} texts, the voice known; one thread; processes made anew {groups} times; "
+        f"{len(texts)} texts, the voice known; one thread; processes made anew {groups} times, in both orders; "
         f"{options.rounds} rounds a trial, no round in two trials"
     )
     yield (
