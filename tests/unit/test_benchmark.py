@@ -93,6 +93,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Plan]:
         return found
 
     monkeypatch.setattr(benchmark, "measure", fake)
+    monkeypatch.setattr(benchmark, "measure_both_ways", fake)
     return lambda: plans[-1]
 
 
