@@ -83,12 +83,12 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         tables = []
         for half, rounds in enumerate(halves):  # the process that is opened first is the slowest: see bench/both_ways.py
             opened = len(halves) * number + half
-            found, seen, settings = _measured(package_dir, options, texts, trials * rounds, opened, bool(half), progress)
-            tables.append(found)
+            measured, seen, settings = _measured(package_dir, options, texts, trials * rounds, opened, bool(half), progress)
+            tables.append(measured)
             spells += seen
         empty = Report(JUDGE, str(package_dir), machine, (), run=f"group {number}")
         blocks += _blocks(tables, halves, trials, empty)
-    rows_found = [*_rows(blocks, AGAIN, options), *_rows(blocks, SLOWED, options)]
+    found = [*_rows(blocks, AGAIN, options), *_rows(blocks, SLOWED, options)]
     asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}
     given = {
         key: str(value) if isinstance(value, Path) else value for key, value in asked.items() if value not in (None, "")
@@ -97,7 +97,7 @@ def run(package_dir: Path, options: Options, progress: Progress = silent) -> Rep
         JUDGE,
         str(package_dir),
         machine,
-        tuple(rows_found),
+        tuple(found),
         {"family": package.load(package_dir).family, **settings, **given},
         tuple(_notes(options, texts, len(groups))),
         disturbances=tuple(complaints(spells, machine.usable_cores, "rounds")),
@@ -118,6 +118,7 @@ def _measured(
             subject = Subject(label, place, request, threads=1, slower=shares[label])
             workers[label] = stack.enter_context(worker(label, Bench, subject))
             workers[label].call("warm_up", request, texts)
+        # each process is asked, so that none is treated otherwise than the others
         weighed = any([_judges(process.call("memory"), options.metrics) for process in workers.values()])
         found = take_turns(
             {label: partial(_turn, process, request, texts, weighed) for label, process in workers.items()},
